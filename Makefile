@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# make demo     the whole thing on this machine, in containers
+# make test     what CI runs
+# make proof    everything else; goes on where it stopped
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+
+VENV := $(CURDIR)/.venv
+# Tools call their siblings by name (molecule runs ansible-config).
+export PATH := $(VENV)/bin:/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+DEMO := python3 demo/demo.py
+PLAY := ansible-playbook -i inventories/demo
+SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+SCENARIO ?= $(SCENARIOS)
+PROOF_DONE := .build/proof
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: ## Install what is missing: Docker engine, .venv; start the engine
+	@demo/setup.sh
+
+.PHONY: demo
+demo: setup ## The stack on a server in a container, deployed over ssh
+	@$(DEMO) build
+	$(DEMO) registries
+	$(DEMO) secrets
+	$(DEMO) up
+	# What runs already is what is asked for again: a second "make demo" changes nothing.
+	version=$$($(DEMO) version)
+	$(PLAY) playbooks/bootstrap.yml
+	$(PLAY) playbooks/deploy.yml -e deploy_version="$$version"
+	$(PLAY) playbooks/health.yml
+	$(DEMO) next
+
+.PHONY: demo-clean
+demo-clean: ## Remove the demo: containers, volumes, network, images, state
+	@$(DEMO) clean
+
+.PHONY: lint
+lint: setup ## ansible-lint (production), yamllint, ruff, mypy, changelog
+	@echo "lint: ruff" && ruff check . && ruff format --check .
+	echo "lint: mypy" && mypy plugins demo/driver demo/demo.py molecule tests/bench
+	echo "lint: yamllint" && yamllint --strict .
+	echo "lint: ansible-lint" && ansible-lint --quiet
+	echo "lint: changelog" && antsibull-changelog lint
+	echo "lint: clean"
+
+.PHONY: unit
+unit: setup ## Unit tests of the engine and of the tree's own rules
+	@pytest tests/unit
+
+.PHONY: sanity
+sanity: setup ## ansible-test sanity on a copy of the tree
+	@tests/sanity/run.sh
+
+.PHONY: molecule
+molecule: setup ## Scenarios on a server of their own; SCENARIO=x for one
+	@$(DEMO) build
+	$(DEMO) registries
+	$(DEMO) secrets
+	for scenario in $(SCENARIO); do
+	  echo "== molecule $$scenario"
+	  molecule test --scenario-name "$$scenario" --destroy never
+	done
+
+.PHONY: test
+test: lint unit sanity molecule ## Everything that CI runs
+	@echo "make test: all passed"
+
+.PHONY: proof
+proof: setup ## The exhaustive tier; resumes; rm -r .build/proof to start over
+	@mkdir -p $(PROOF_DONE)
+	$(DEMO) build
+	$(DEMO) registries
+	$(DEMO) secrets
+	for scenario in $(SCENARIO); do
+	  if [[ -e $(PROOF_DONE)/$$scenario ]]; then echo "== proof $$scenario: done before"; continue; fi
+	  echo "== proof $$scenario"
+	  CARRENTAL_TIER=proof molecule test --scenario-name "$$scenario" --destroy never
+	  touch $(PROOF_DONE)/$$scenario
+	done
+	echo "make proof: all passed"
+
+.PHONY: bench
+bench: setup ## Deep health beside the runbook's script on the same stack
+	@python3 tests/bench/health.py
+
+.PHONY: build
+build: setup ## The archive of the collection
+	@ansible-galaxy collection build --force --output-path .build
