@@ -4,10 +4,11 @@
 # the registry, and each takes a second to build.
 ARG APPLICATION
 FROM ${APPLICATION}
-ARG RELEASE
-ARG VERSION
-ENV RELEASE=${RELEASE} VERSION=${VERSION}
-LABEL org.opencontainers.image.revision=${VERSION}
+# Other names than the variables': an inherited ENV would win over an ARG.
+ARG NAME
+ARG COMMIT
+ENV RELEASE=${NAME} VERSION=${COMMIT}
+LABEL org.opencontainers.image.revision=${COMMIT}
 USER root
-RUN if [ -d tools ]; then node tools/select-release.js "$RELEASE"; fi
+RUN if [ -d tools ]; then node tools/select-release.js "$NAME"; fi
 USER node

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +78,7 @@ def _create(registry: Registry) -> None:
         *("--env", f"DEMO_REGISTRY_USER={REGISTRY_USER}"),
         *("--env", f"DEMO_REGISTRY_PASSWORD={REGISTRY_PASSWORD}"),
     ]
+    docker("volume", "create", "--label", f"{OWNER_LABEL}=registry", registry.container)
     docker(
         *("run", "--detach", "--name", registry.container, "--label", f"{OWNER_LABEL}=registry"),
         *("--network", NETWORK, "--network-alias", registry.host, "--hostname", registry.host),
@@ -121,10 +121,9 @@ def fill() -> None:
     wanted = [(MIRROR, image.tag, name) for image in IMAGES for name in image.field_names]
     for release in releases.load():
         wanted += [(GHCR, release.local_tag(part), f"carrental/{part}:{release.version}") for part in releases.PARTS]
-    start_time = time.monotonic()
-    with timed("registries filled"), ThreadPoolExecutor(max_workers=4) as pool:
+    with timed("registries compared"), ThreadPoolExecutor(max_workers=4) as pool:
         pushed = list(pool.map(lambda job: _push(*job), wanted))
-    say(f"  pushed {sum(pushed)}, already there {len(pushed) - sum(pushed)} ({time.monotonic() - start_time:.1f} s)")
+    say(f"  pushed {sum(pushed)}, already there {len(pushed) - sum(pushed)}")
 
 
 def _push(registry: Registry, local: str, name: str) -> bool:

@@ -76,7 +76,7 @@ def build_all() -> list[Release]:
             continue
 
         def build_one(release: Release) -> None:
-            arguments = {"APPLICATION": application, "RELEASE": release.name, "VERSION": release.version}
+            arguments = {"APPLICATION": application, "NAME": release.name, "COMMIT": release.version}
             _docker_build(release.local_tag(part), wanted, arguments, ["-"], recipe)
 
         with timed(f"built {len(missing)} releases of {part}"), ThreadPoolExecutor(max_workers=2) as pool:

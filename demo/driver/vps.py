@@ -44,6 +44,7 @@ def status(instance: Instance) -> str:
 def boot(instance: Instance, image: str) -> None:
     """Run a container of that image under the instance's name, ports and volume."""
     _check_ports(instance)
+    docker("volume", "create", "--label", f"{OWNER_LABEL}=vps", instance.volume)
     refused = ""
     for flags in (PRIVILEGED, UNPRIVILEGED):
         started = run(["docker", "run", "--detach", "--tty", *flags, *_identity(instance), image], check=False)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Snapshots of an instance: its root file system as an image, its engine's data
+as a volume. Going back to one is how tests start from a known state."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from . import vps
+from .console import DemoError, docker, say, timed, wait_for
+from .settings import OWNER_LABEL, Instance
+
+# Archives keep what "cp" must keep too: owners, extended attributes (overlay's
+# whiteouts and opaque marks) and hard links.
+COPY = "rm -rf /to/* && cp -a --reflink=auto /from/. /to/"
+
+
+def take(instance: Instance, name: str) -> None:
+    """Stop the server, keep it, start it again."""
+    _check_name(name)
+    if vps.status(instance) == "absent":
+        raise DemoError(f"{instance.container} does not exist: run 'demo.py up' first")
+    start = time.monotonic()
+    with timed("stopped"):
+        # systemd stops the inner engine, and that its containers, in order.
+        docker("stop", "--time", "60", instance.container)
+    with timed("kept"):
+        label = f"LABEL {OWNER_LABEL}=snapshot"
+        docker("commit", "--change", label, instance.container, instance.snapshot_image(name))
+        _copy(instance, instance.volume, instance.snapshot_volume(name))
+    docker("start", instance.container)
+    vps.wait_until_reachable(instance)
+    _wait_for_containers(instance)
+    say(f"  snapshot {name} of {instance.container} taken in {time.monotonic() - start:.1f} s")
+
+
+def reset(instance: Instance, name: str) -> None:
+    """Throw the server away and boot the snapshot in its place."""
+    if not exists(instance, name):
+        raise DemoError(f"{instance.container} has no snapshot {name!r}: take it with 'demo.py snapshot {name}'")
+    start = time.monotonic()
+    # Nothing of it is kept, so nothing is stopped in order.
+    docker("rm", "--force", "--volumes", instance.container, check=False)
+    with timed("volume copied back"):
+        _copy(instance, instance.snapshot_volume(name), instance.volume)
+    with timed("booted"):
+        vps.boot(instance, instance.snapshot_image(name))
+        vps.wait_until_reachable(instance)
+    with timed("containers healthy"):
+        _wait_for_containers(instance)
+    say(f"  {instance.container} is back at {name} after {time.monotonic() - start:.1f} s")
+
+
+def exists(instance: Instance, name: str) -> bool:
+    return bool(
+        docker("images", "--quiet", instance.snapshot_image(name))
+        and docker("volume", "ls", "--quiet", "--filter", f"name=^{instance.snapshot_volume(name)}$")
+    )
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,40}", name):
+        raise DemoError(f"{name!r} is no name of a snapshot: small letters, digits, '.', '_' and '-'")
+
+
+def _copy(instance: Instance, source: str, target: str) -> None:
+    docker("volume", "create", "--label", f"{OWNER_LABEL}=vps", target)
+    image = docker("inspect", "--format", "{{.Config.Image}}", instance.container, check=False) or vps.VPS_TAG
+    docker(
+        *("run", "--rm", "--network=none", "--entrypoint=/bin/sh", "--label", f"{OWNER_LABEL}=helper"),
+        *("--volume", f"{source}:/from:ro", "--volume", f"{target}:/to"),
+        *(image, "-c", COPY),
+    )
+
+
+def _wait_for_containers(instance: Instance) -> None:
+    """Every inner container that should run runs, and is healthy if it can tell."""
+    listing = "docker ps --all --format '{{.State}} {{.Status}}' --filter status=running --filter status=restarting --filter status=exited"
+
+    def settled() -> bool:
+        states = vps.ssh(instance, listing).stdout.splitlines()
+        return all(line.startswith("running") and "starting)" not in line and "unhealthy" not in line
+                   for line in states if "Exited (0)" not in line)
+
+    if vps.ssh(instance, "command -v docker").returncode == 0:
+        wait_for(f"the containers inside {instance.container} to be healthy", 120, settled, pause=0.5)
