@@ -1,0 +1,572 @@
+# Copyright: Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""The configuration of a stack: proved as a candidate first, then put in place.
+
+A candidate is the project as it would be: a throw-away tree of links to what
+was delivered and to what is there, with the merged ``.env`` and the pinned
+images. Compose reads it before anything of the real project is touched, and a
+migration can run from it while production still has the old configuration.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import _compose, _env_file
+from ._masking import Masker
+
+PREFIX = "carrental-candidate-"
+PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
+_STALE_AFTER = 3600
+_MOUNTED_FILES = 200
+_MOUNTED_BYTES = 4 * 1024 * 1024
+_DIFF_BYTES = 256 * 1024
+
+
+class ConfigurationError(Exception):
+    """A configuration that would not work; one whole sentence for each reason."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the configuration should be."""
+
+    dest: str
+    files: tuple[str, ...]
+    project: str
+    src: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_remove: tuple[str, ...] = ()
+    pins: Mapping[str, str] | None = None
+    services: tuple[str, ...] = ()
+    stateful: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that differs from what is there."""
+
+    path: str
+    new: bytes
+    old: bytes | None
+    mode: int
+    old_mode: int | None
+
+    @property
+    def content(self) -> bool:
+        """Whether the content differs, and not only the mode."""
+        return self.new != self.old
+
+    @property
+    def action(self) -> str:
+        """What has to be done, in a word."""
+        if self.old is None:
+            return "added"
+        return "changed" if self.content else "mode"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proved configuration: what differs, and what compose makes of it."""
+
+    wish: Wish
+    project: _compose.Project
+    model: _compose.Model
+    old_model: _compose.Model | None
+    old_error: str
+    changes: list[Change]
+    env: _env_file.Merged
+    env_text: str
+    warnings: list[str]
+    mounted: dict[str, dict[str, str]]
+    in_place: frozenset[str]
+    hashes: dict[str, str]
+    plain_images: dict[str, str]
+
+
+def is_private(path: str) -> bool:
+    """Return whether a file holds a secret by its name."""
+    name = os.path.basename(path)
+    return any(fnmatch.fnmatch(name, pattern) for pattern in PRIVATE)
+
+
+def delivered(src: str | None) -> dict[str, str]:
+    """Return the files that were delivered: path relative to the project, and where it lies."""
+    found: dict[str, str] = {}
+    if src is None:
+        return found
+    for folder, folders, names in os.walk(src):
+        folders[:] = sorted(name for name in folders if name != ".git")
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            relative = os.path.relpath(path, src)
+            if relative not in (_compose.ENV_FILE, _compose.RELEASE_FILE):
+                found[relative] = path
+    return found
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot read {path}: {error.strerror}; its owner has to be the user that deploys."
+        ) from error
+
+
+def _text(path: str) -> str:
+    return (_read(path) or b"").decode("utf-8", "replace")
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mode & 0o7777
+    except FileNotFoundError:
+        return None
+
+
+def _sweep() -> None:
+    """Remove the candidates of runs that were killed: each holds a copy of ``.env``."""
+    root = tempfile.gettempdir()
+    for name in os.listdir(root):
+        path = os.path.join(root, name)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        mine = name.startswith(PREFIX) and status.st_uid == os.getuid()
+        if mine and time.time() - status.st_mtime > _STALE_AFTER:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _link(src: str | None, dest: str, out: str, skip: Sequence[str]) -> None:
+    """Lay links to both trees over each other; what was delivered lies on top."""
+    os.makedirs(out, exist_ok=True)
+    new = set(os.listdir(src)) if src else set()
+    old = set(os.listdir(dest)) if os.path.isdir(dest) else set()
+    for name in new | old:
+        if name in skip:
+            continue
+        above = os.path.join(src, name) if src and name in new else None
+        below = os.path.join(dest, name)
+        if above and os.path.isdir(above):
+            _link(above, below, os.path.join(out, name), ())
+        else:
+            os.symlink(above or below, os.path.join(out, name))
+
+
+@contextmanager
+def candidate(wish: Wish) -> Iterator[Candidate]:
+    """Build a candidate, prove it, and take it away again."""
+    _sweep()
+    try:
+        folder = tempfile.mkdtemp(prefix=PREFIX)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot write to {tempfile.gettempdir()}: {error.strerror}; free some space."
+        ) from error
+    try:
+        yield _build(wish, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build(wish: Wish, folder: str) -> Candidate:
+    env_path = os.path.join(wish.dest, _compose.ENV_FILE)
+    old_env = _read(env_path)
+    env = _merge_env(wish, (old_env or b"").decode("utf-8", "replace"))
+    # The operator's own state, and what is written below instead of linked.
+    skip = (".git", ".ops", _compose.ENV_FILE, _compose.RELEASE_FILE)
+    _link(wish.src, wish.dest, folder, skip)
+    _require_files(wish, folder)
+    release_path = os.path.join(wish.dest, _compose.RELEASE_FILE)
+    old_release = _read(release_path)
+    generated: dict[str, tuple[bytes, bytes | None]] = {}
+    if old_env is not None or env.text:
+        generated[_compose.ENV_FILE] = (env.text.encode(), old_env)
+        _write_new(os.path.join(folder, _compose.ENV_FILE), env.text.encode(), 0o600)
+    plain = _compose.Project(folder, wish.project, wish.files)
+    model, heard = _model(wish, plain, env.text)
+    plain_images = {
+        name: _compose.image_name(model, wish.project, name) for name in _compose.services(model)
+    }
+    pins = wish.pins
+    new_release = old_release
+    if pins is not None:
+        built = [name for name, one in _compose.services(model).items() if one.get("build")]
+        new_release = _compose.override(pins, built).encode()
+    project = plain
+    if new_release is not None:
+        _write_new(os.path.join(folder, _compose.RELEASE_FILE), new_release, 0o644)
+        generated[_compose.RELEASE_FILE] = (new_release, old_release)
+        project = _compose.Project(folder, wish.project, (*wish.files, _compose.RELEASE_FILE))
+        model, _ = project.model()
+    _require_services(wish, model)
+    _require_sources(wish, model, folder)
+    changes = _changes(wish, generated)
+    old_model, old_error, hashes = _old(wish, old_release is not None)
+    mapped = _mapped(model, folder, wish.dest)
+    return Candidate(
+        wish=wish,
+        project=project,
+        model=mapped,
+        old_model=old_model,
+        old_error=old_error,
+        changes=changes,
+        env=env,
+        env_text=env.text,
+        warnings=_warnings(wish, heard, folder, mapped),
+        mounted=_mounted(model, folder),
+        in_place=_single_files(wish, mapped, old_model),
+        hashes=hashes,
+        plain_images=plain_images,
+    )
+
+
+def _merge_env(wish: Wish, text: str) -> _env_file.Merged:
+    try:
+        return _env_file.merge(text, wish.env, wish.env_remove)
+    except _env_file.EnvFileError as error:
+        raise ConfigurationError(f"{wish.dest}/{error}") from error
+
+
+def _write_new(path: str, content: bytes, mode: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+
+
+def _require_files(wish: Wish, folder: str) -> None:
+    missing = [file for file in wish.files if not os.path.isfile(os.path.join(folder, file))]
+    if missing:
+        where = f"{wish.dest} and what was delivered have" if wish.src else f"{wish.dest} has"
+        raise ConfigurationError(
+            f"{where} no {' and no '.join(missing)}; deliver the configuration "
+            "(deploy_config_dir) or correct carrental_compose_files."
+        )
+
+
+def _model(
+    wish: Wish, project: _compose.Project, env_text: str
+) -> tuple[_compose.Model, list[str]]:
+    """Return compose's reading, or every missing variable at once."""
+    done = project.run("config", "--format", "json")
+    if done.rc == 0:
+        return json.loads(done.stdout), _compose.warnings(done.stderr)
+    if _compose.missing_variable(_compose.error_text(done.stderr)):
+        texts = {file: _text(os.path.join(project.directory, file)) for file in wish.files}
+        missing = _compose.missing_variables(texts, _env_file.values(env_text))
+        if missing:
+            raise ConfigurationError(
+                f"{os.path.join(wish.dest, _compose.ENV_FILE)} would lack what the compose files "
+                f"demand: {', '.join(missing)}; set it in carrental_env."
+            )
+    raise ConfigurationError(_compose.explain(done.stderr, project))
+
+
+def _require_services(wish: Wish, model: _compose.Model) -> None:
+    known = set(_compose.services(model))
+    files = ", ".join(wish.files)
+    absent = [name for name in wish.services if name not in known]
+    if absent:
+        raise ConfigurationError(
+            f"carrental_services describes {', '.join(absent)}, and none of {files} has such a "
+            "service; add it there, or set enabled: false for it."
+        )
+
+
+def _require_sources(wish: Wish, model: _compose.Model, folder: str) -> None:
+    missing = []
+    for service, source, _ in _compose.binds(model):
+        if not os.path.exists(source):
+            shown = source.replace(folder, wish.dest, 1) if source.startswith(folder) else source
+            missing.append(f"{shown} (service {service})")
+    if missing:
+        raise ConfigurationError(
+            f"What containers mount is not there: {', '.join(dict.fromkeys(missing))}; deliver or "
+            "create it, for Docker would make an empty directory of root in its place."
+        )
+
+
+def _mapped(model: _compose.Model, folder: str, dest: str) -> _compose.Model:
+    """Return a model as it will be in the real directory."""
+    text = json.dumps(model).replace(folder + "/", dest.rstrip("/") + "/")
+    found: _compose.Model = json.loads(text.replace(f'"{folder}"', json.dumps(dest.rstrip("/"))))
+    return found
+
+
+def _old(wish: Wish, released: bool) -> tuple[_compose.Model | None, str, dict[str, str]]:
+    """Return what compose makes of the configuration that is there."""
+    if not all(os.path.isfile(os.path.join(wish.dest, file)) for file in wish.files):
+        return None, "", {}
+    files = (*wish.files, _compose.RELEASE_FILE) if released else wish.files
+    project = _compose.Project(wish.dest, wish.project, files)
+    try:
+        return project.model()[0], "", project.hashes()
+    except _compose.ComposeError as error:
+        return None, str(error), {}
+
+
+def _warnings(wish: Wish, heard: list[str], folder: str, model: _compose.Model) -> list[str]:
+    found = []
+    for warning in heard:
+        name = _compose.unset_variable(warning)
+        if not name:
+            found.append(warning.replace(folder + "/", ""))
+            continue
+        places = [
+            f"{file} line {line}"
+            for file in wish.files
+            for line in _compose.lines_using(_text(os.path.join(folder, file)), name)
+        ]
+        found.append(f"{name} is not set and counts as empty ({', '.join(places)}).")
+    return found + _compose.traps(model, wish.stateful)
+
+
+def _changes(wish: Wish, generated: Mapping[str, tuple[bytes, bytes | None]]) -> list[Change]:
+    found = []
+    for relative, path in delivered(wish.src).items():
+        target = os.path.join(wish.dest, relative)
+        executable = bool(os.stat(path).st_mode & 0o100)
+        mode = 0o600 if is_private(relative) else (0o755 if executable else 0o644)
+        new, old, old_mode = _read(path) or b"", _read(target), _mode(target)
+        if new != old or mode != old_mode:
+            found.append(Change(relative, new, old, mode, old_mode))
+    for relative, (new, old) in generated.items():
+        mode = 0o600 if relative == _compose.ENV_FILE else 0o644
+        old_mode = _mode(os.path.join(wish.dest, relative))
+        if new != old or mode != old_mode:
+            found.append(Change(relative, new, old, mode, old_mode))
+    return sorted(found, key=lambda change: _order(change.path, wish.files))
+
+
+def _order(path: str, files: Sequence[str]) -> tuple[int, str]:
+    """Return the place of a file when it is written.
+
+    What compose files refer to comes before them, and ``.env`` before the file
+    that may demand a new variable: whoever calls compose in between finds
+    either the old project or the new one.
+    """
+    rank = {_compose.ENV_FILE: 1, _compose.RELEASE_FILE: 3}.get(path, 2 if path in files else 0)
+    return rank, path
+
+
+def _files_below(source: str) -> list[str]:
+    if os.path.isfile(source):
+        return [source]
+    found: list[str] = []
+    for folder, folders, names in os.walk(source, followlinks=False):
+        folders.sort()
+        found += [os.path.join(folder, name) for name in sorted(names)]
+        if len(found) > _MOUNTED_FILES:
+            # A directory of data, not of configuration.
+            return []
+    return found
+
+
+def _mounted(model: _compose.Model, folder: str) -> dict[str, dict[str, str]]:
+    """Return the hash of every project file that a service mounts."""
+    found: dict[str, dict[str, str]] = {}
+    for service, source, _ in _compose.binds(model):
+        if not source.startswith(folder + "/"):
+            continue
+        for path in _files_below(source):
+            try:
+                if os.path.getsize(path) > _MOUNTED_BYTES:
+                    continue
+                with open(path, "rb") as stream:
+                    digest = hashlib.sha256(stream.read()).hexdigest()
+            except OSError:
+                # A file of another user (a socket, a log) is no configuration of ours.
+                continue
+            found.setdefault(service, {})[os.path.relpath(path, folder)] = digest
+    return found
+
+
+def _single_files(
+    wish: Wish, model: _compose.Model, old_model: _compose.Model | None
+) -> frozenset[str]:
+    """Return the files that a container mounts by themselves, now or after the change."""
+    found = set()
+    for one in (model, old_model):
+        for _, source, _ in _compose.binds(one) if one else []:
+            relative = os.path.relpath(source, wish.dest)
+            if not relative.startswith("..") and not os.path.isdir(source):
+                found.add(relative)
+    return frozenset(found)
+
+
+def fingerprint(proved: Candidate) -> dict[str, Any]:
+    """Return what a record says about this configuration: hashes and names, no value."""
+    files: dict[str, str] = {}
+    for mounted in proved.mounted.values():
+        files.update(mounted)
+    for file in proved.project.files:
+        content = _read(os.path.join(proved.project.directory, file)) or b""
+        files[file] = hashlib.sha256(content).hexdigest()
+    env = _env_file.fingerprint(proved.env_text)
+    return {"files": dict(sorted(files.items())), "env": env}
+
+
+def reloads(
+    proved: Candidate, recorded: Mapping[str, str] | None, kept: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return the mounted files that kept containers have not read in their new form.
+
+    The last good release tells what was read, not the files: a run that was
+    killed between writing and reloading must not look like one with nothing to do.
+    """
+    touched = {change.path for change in proved.changes if change.content}
+    found: dict[str, list[str]] = {}
+    for service in kept:
+        for relative, digest in proved.mounted.get(service, {}).items():
+            unread = recorded is not None and recorded.get(relative) != digest
+            if relative in touched or unread:
+                found.setdefault(service, []).append(relative)
+    return found
+
+
+def differing(proved: Candidate) -> dict[str, list[str]]:
+    """Return the services whose definition changes, with the names of the changed members."""
+    new = _compose.services(proved.model)
+    old = _compose.services(proved.old_model) if proved.old_model else {}
+    found: dict[str, list[str]] = {}
+    for name, service in new.items():
+        if name not in old:
+            found[name] = ["new"]
+            continue
+        # Neither makes compose replace a container.
+        ignored = {"build", "pull_policy", "depends_on", "scale"}
+        members = sorted(
+            member
+            for member in (service.keys() | old[name].keys()) - ignored
+            if service.get(member) != old[name].get(member)
+        )
+        if members:
+            found[name] = members
+    return found
+
+
+def apply(proved: Candidate) -> None:
+    """Write what differs.
+
+    Everything is written and synced beside its place first, so that a full disk
+    is met before any file in use is touched. Then the files move into place by
+    rename, which no reader ever sees half done. Only a file that a container
+    mounts by itself is copied into the old one: a rename would leave the
+    container with the old inode until it is recreated. What reads such a file
+    reads it when told to, after the copy.
+    """
+    dest = proved.wish.dest
+    staged: list[tuple[Change, str]] = []
+    try:
+        for change in proved.changes:
+            target = os.path.join(dest, change.path)
+            os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+            temporary = os.path.join(
+                os.path.dirname(target), f".{os.path.basename(target)}.carrental-new"
+            )
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            staged.append((change, temporary))
+            _write_synced(temporary, change)
+        for change, temporary in staged:
+            target = os.path.join(dest, change.path)
+            if change.path in proved.in_place and os.path.isfile(target):
+                _copy_in_place(target, change)
+                os.unlink(temporary)
+            else:
+                os.replace(temporary, target)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot write {error.filename or dest}: {error.strerror}; the owner of {dest} has to "
+            "be the user that deploys, and the disk needs space. A new run completes what was "
+            "begun."
+        ) from error
+    finally:
+        for _, temporary in staged:
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+
+
+def _write_synced(path: str, change: Change) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(change.new)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.chmod(path, change.mode)
+
+
+def _copy_in_place(target: str, change: Change) -> None:
+    if change.content:
+        with open(target, "r+b") as stream:
+            stream.write(change.new)
+            stream.truncate()
+            stream.flush()
+            os.fsync(stream.fileno())
+    os.chmod(target, change.mode)
+
+
+def diff(proved: Candidate, masker: Masker) -> list[dict[str, str]]:
+    """Return what changes for a reader: text as text, secrets as names."""
+    found = []
+    for change in proved.changes:
+        header = os.path.join(proved.wish.dest, change.path)
+        if change.path == _compose.ENV_FILE:
+            before, after = _env_diff(proved.env)
+        elif is_private(change.path):
+            before = "" if change.old is None else "(a secret)\n"
+            after = "(another secret)\n" if change.old is not None else "(a secret)\n"
+        else:
+            before, after = _shown(change.old, masker), _shown(change.new, masker)
+        if not change.content:
+            before = after = ""
+        if change.old_mode != change.mode and change.old_mode is not None:
+            before += f"mode: {change.old_mode:04o}\n"
+            after += f"mode: {change.mode:04o}\n"
+        found.append(
+            {"before_header": header, "after_header": header, "before": before, "after": after}
+        )
+    return found
+
+
+def _env_diff(env: _env_file.Merged) -> tuple[str, str]:
+    before = [f"{key}=(old value)" for key in env.changed] + [f"{key}=…" for key in env.removed]
+    after = [f"{key}=(new value)" for key in env.changed] + [f"{key}=…" for key in env.added]
+    return "".join(f"{one}\n" for one in before), "".join(f"{one}\n" for one in after)
+
+
+def _shown(content: bytes | None, masker: Masker) -> str:
+    if content is None:
+        return ""
+    if len(content) > _DIFF_BYTES or b"\0" in content:
+        return f"({len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()})\n"
+    return masker.text(content.decode("utf-8", "replace"))
+
+
+def masker(dest: str, given: Mapping[str, str]) -> Masker:
+    """Return what knows the secrets of the old and of the new ``.env``."""
+    known = Masker()
+    known.add_environment(given)
+    try:
+        old = _env_file.values(_text(os.path.join(dest, _compose.ENV_FILE)))
+    except (_env_file.EnvFileError, ConfigurationError):
+        return known
+    known.add_environment({key: value for key, value in old.items() if value})
+    return known

@@ -1,0 +1,99 @@
+# Copyright: Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""What a deploy has to do with each container, decided from what is observed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# In the order in which an operator wants to read them.
+CREATE, RECREATE, START, HELD, KEEP = "create", "recreate", "start", "held", "keep"
+CHANGES = (CREATE, RECREATE, START)
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of the project, as the engine shows it."""
+
+    service: str
+    id: str
+    name: str
+    image_id: str
+    image: str
+    running: bool
+    config_hash: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What has to be done with the containers of a service, and why."""
+
+    action: str
+    reasons: tuple[str, ...] = ()
+
+
+def container(shown: Mapping[str, Any]) -> Container | None:
+    """Return a container from the engine's inspection; none for a one-off or a stranger."""
+    config = shown.get("Config") or {}
+    labels = config.get("Labels") or {}
+    service = labels.get("com.docker.compose.service", "")
+    if not service or labels.get("com.docker.compose.oneoff", "False").lower() == "true":
+        return None
+    state = shown.get("State") or {}
+    return Container(
+        service=service,
+        id=str(shown.get("Id", "")),
+        name=str(shown.get("Name", "")).lstrip("/"),
+        image_id=str(shown.get("Image", "")),
+        image=str(config.get("Image", "")),
+        running=bool(state.get("Running")) and not state.get("Restarting"),
+        config_hash=labels.get("com.docker.compose.config-hash", ""),
+    )
+
+
+def steps(
+    *,
+    services: Collection[str],
+    containers: Collection[Container],
+    differing: Mapping[str, Collection[str]],
+    hashes: Mapping[str, str],
+    image_ids: Mapping[str, str],
+    held: Collection[str],
+) -> dict[str, Step]:
+    """Return the step of each service.
+
+    :param differing: members of the definition that change with this deploy.
+    :param hashes: compose's hash of each definition as it is on disk now.
+    :param image_ids: image each service is to run, where it is known.
+    :param held: services whose containers are never replaced without being asked.
+    """
+    found: dict[str, Step] = {}
+    for service in services:
+        own = [one for one in containers if one.service == service]
+        if not own:
+            found[service] = Step(CREATE)
+            continue
+        reasons = [] if differing.get(service) == ["new"] else list(differing.get(service, ()))
+        stale = any(
+            hashes.get(service) and one.config_hash and one.config_hash != hashes[service]
+            for one in own
+        )
+        if stale and not reasons:
+            reasons.append("started from another configuration")
+        wanted = image_ids.get(service)
+        if wanted and any(one.image_id != wanted for one in own) and "image" not in reasons:
+            reasons.append("image")
+        if reasons:
+            found[service] = Step(HELD if service in held else RECREATE, tuple(reasons))
+        elif not all(one.running for one in own):
+            found[service] = Step(START, ("it does not run",))
+        else:
+            found[service] = Step(KEEP)
+        if found[service].action == HELD and not all(one.running for one in own):
+            # Started as it is: compose would replace it, which was not asked for.
+            found[service] = Step(HELD, (*reasons, "it does not run"))
+    return found
