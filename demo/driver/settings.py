@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +70,12 @@ PORT_VARIABLES = ("DEMO_SSH_PORT", "DEMO_HTTP_PORT", "DEMO_HTTPS_PORT")
 
 
 def instance(name: str) -> Instance:
-    """The instance of that name; environment variables override its ports."""
-    default = KNOWN_PORTS.get(name, (None, None, None))
-    ports = []
-    for variable, port in zip(PORT_VARIABLES, default):
-        value = os.environ.get(variable) or port
-        if value is None:
-            raise DemoError(f"instance {name!r} has no ports of its own: set {', '.join(PORT_VARIABLES)}")
-        ports.append(int(value))
-    return Instance(name, *ports)
+    """The instance of that name; those without ports of their own take the environment's."""
+    if name in KNOWN_PORTS:
+        return Instance(name, *KNOWN_PORTS[name])
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+        raise DemoError(f"{name!r} is no name of an instance: small letters, digits and '-'")
+    ports = [os.environ.get(variable, "") for variable in PORT_VARIABLES]
+    if not all(port.isdecimal() for port in ports):
+        raise DemoError(f"instance {name!r} has no ports of its own: set {', '.join(PORT_VARIABLES)}")
+    return Instance(name, *map(int, ports))

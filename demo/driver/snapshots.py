@@ -9,11 +9,10 @@ import time
 
 from . import vps
 from .console import DemoError, docker, say, timed, wait_for
-from .settings import OWNER_LABEL, Instance
+from .images import TRIXIE as HELPER_TAG
+from .settings import DEMO, OWNER_LABEL, Instance
 
-# Archives keep what "cp" must keep too: owners, extended attributes (overlay's
-# whiteouts and opaque marks) and hard links.
-COPY = "rm -rf /to/* && cp -a --reflink=auto /from/. /to/"
+COPY_ENGINE = DEMO / "vps/copy-engine"
 
 
 def take(instance: Instance, name: str) -> None:
@@ -28,7 +27,7 @@ def take(instance: Instance, name: str) -> None:
     with timed("kept"):
         label = f"LABEL {OWNER_LABEL}=snapshot"
         docker("commit", "--change", label, instance.container, instance.snapshot_image(name))
-        _copy(instance, instance.volume, instance.snapshot_volume(name))
+        _copy(instance.volume, instance.snapshot_volume(name))
     docker("start", instance.container)
     vps.wait_until_reachable(instance)
     _wait_for_containers(instance)
@@ -43,7 +42,7 @@ def reset(instance: Instance, name: str) -> None:
     # Nothing of it is kept, so nothing is stopped in order.
     docker("rm", "--force", "--volumes", instance.container, check=False)
     with timed("volume copied back"):
-        _copy(instance, instance.snapshot_volume(name), instance.volume)
+        _copy(instance.snapshot_volume(name), instance.volume)
     with timed("booted"):
         vps.boot(instance, instance.snapshot_image(name))
         vps.wait_until_reachable(instance)
@@ -64,13 +63,15 @@ def _check_name(name: str) -> None:
         raise DemoError(f"{name!r} is no name of a snapshot: small letters, digits, '.', '_' and '-'")
 
 
-def _copy(instance: Instance, source: str, target: str) -> None:
+def _copy(source: str, target: str) -> None:
+    """Copy a volume; both are reached through one mount, for links need that."""
     docker("volume", "create", "--label", f"{OWNER_LABEL}=vps", target)
-    image = docker("inspect", "--format", "{{.Config.Image}}", instance.container, check=False) or vps.VPS_TAG
+    volumes = docker("info", "--format", "{{.DockerRootDir}}") + "/volumes"
     docker(
-        *("run", "--rm", "--network=none", "--entrypoint=/bin/sh", "--label", f"{OWNER_LABEL}=helper"),
-        *("--volume", f"{source}:/from:ro", "--volume", f"{target}:/to"),
-        *(image, "-c", COPY),
+        *("run", "--rm", "--interactive", "--network=none", "--label", f"{OWNER_LABEL}=helper"),
+        *("--entrypoint=/bin/bash", "--volume", f"{volumes}:/volumes", HELPER_TAG),
+        *("-s", "--", f"/volumes/{source}/_data", f"/volumes/{target}/_data"),
+        stdin=COPY_ENGINE.read_bytes(),
     )
 
 

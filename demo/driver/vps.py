@@ -75,7 +75,7 @@ def _check_ports(instance: Instance) -> None:
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                raise DemoError(f"port 127.0.0.1:{port} is in use; free it or set DEMO_SSH_PORT, DEMO_HTTP_PORT, DEMO_HTTPS_PORT")
+                raise DemoError(f"port 127.0.0.1:{port} is in use: free it, or take another --instance with ports of its own")
 
 
 def wait_until_reachable(instance: Instance) -> float:

@@ -19,6 +19,18 @@ class WholeScriptAdapter extends PrismaPg {
   }
 }
 
+// The engine guards its advisory lock with a timer of ten seconds and forgets
+// it, so every migration would end ten seconds late. A timer that does not keep
+// the process alive still fires while the connection waits for the lock.
+const LOCK_TIMEOUT_MS = 10_000;
+globalThis.setTimeout = new Proxy(globalThis.setTimeout, {
+  apply(target, self, args) {
+    const timer = Reflect.apply(target, self, args);
+    if (args[1] === LOCK_TIMEOUT_MS) timer.unref();
+    return timer;
+  },
+});
+
 // The JavaScript engine: the native one would be downloaded at build time.
 export default defineConfig({
   experimental: { adapter: true },
