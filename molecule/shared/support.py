@@ -67,7 +67,13 @@ def playbook(name: str, *argv: str, inventory: str = "molecule/inventory", **ext
                 *argv,
             ],
             cwd=REPO,
-            env={**os.environ, "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            # Molecule asks for colours, which would stand in the middle of what is read here.
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+                "ANSIBLE_FORCE_COLOR": "0",
+                "ANSIBLE_NOCOLOR": "1",
+            },
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
