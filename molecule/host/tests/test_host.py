@@ -107,6 +107,7 @@ def test_a_container_survives_a_changed_daemon(host: Host) -> None:
         assert host.check_output("docker inspect -f '{{.State.Running}}' witness") == "true"
     finally:
         host.run("docker rm -f witness")
+        playbook("bootstrap", target=name)
 
 
 def test_check_mode_changes_nothing(host: Host) -> None:
