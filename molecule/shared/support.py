@@ -148,7 +148,7 @@ def release(name: str) -> str:
 
 
 def tree() -> str:
-    """Every path under the stack's root with its mode, owner, size, change time and content hash."""
+    """Every path under the stack's root: mode, owner, size, time of change, hash of the content."""
     return on_server(
         "sh",
         "-c",

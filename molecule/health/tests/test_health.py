@@ -58,7 +58,9 @@ def test_all_ok_ends_0() -> None:
 
 def test_report_on_the_server_is_the_result() -> None:
     run = playbook("health")
-    newest = on_server("sh", "-c", "ls /opt/carrental/.ops/reports/*-health.json | sort | tail -n 1")
+    newest = on_server(
+        "sh", "-c", "ls /opt/carrental/.ops/reports/*-health.json | sort | tail -n 1"
+    )
     assert on_server("stat", "-c", "%a %U", newest) == "600 deploy"
     kept = json.loads(on_server("cat", newest))
     assert kept["checks"] == run.result["checks"]
@@ -124,10 +126,12 @@ def read_only_database() -> Iterator[None]:
     sql("ALTER SYSTEM SET default_transaction_read_only = on")
     sql("SELECT pg_reload_conf()")
     try:
-        eventually(lambda: sql("SHOW default_transaction_read_only") == "on", "read-only is in force")
+        eventually(
+            lambda: sql("SHOW default_transaction_read_only") == "on", "read-only is in force"
+        )
         yield
     finally:
-        sql("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only")
+        sql("ALTER SYSTEM RESET default_transaction_read_only")
         sql("SELECT pg_reload_conf()")
 
 
@@ -135,7 +139,8 @@ def read_only_database() -> Iterator[None]:
 def full_connection_slots() -> Iterator[None]:
     """Sleeping sessions until the server takes no more."""
     free = int(sql("SHOW max_connections")) - int(sql("SELECT count(*) FROM pg_stat_activity"))
-    script = f"for i in $(seq {free + 20}); do psql -XAtq -U carrental -d carrental -c 'SELECT pg_sleep(120)' & done; wait"
+    session = "psql -XAtq -U carrental -d carrental -c 'SELECT pg_sleep(120)'"
+    script = f"for i in $(seq {free + 20}); do {session} & done; wait"
     hog = subprocess.Popen(
         ["docker", "exec", SERVER, "docker", "exec", "postgres", "sh", "-c", script],
         stdout=subprocess.DEVNULL,
@@ -168,7 +173,7 @@ def redis_other_password() -> Iterator[None]:
 
 @contextmanager
 def bucket_gone() -> Iterator[None]:
-    """The bucket renamed away on the store's own filesystem is not possible: delete and re-create."""
+    """The application's bucket deleted, with what is in it; an empty one comes back."""
     s3_on_server("delete_bucket")
     try:
         yield
@@ -183,7 +188,8 @@ def s3_on_server(action: str) -> None:
 import boto3, re, subprocess
 env = dict(l.split('=', 1) for l in open('/opt/carrental/.env').read().splitlines() if '=' in l)
 ip = subprocess.check_output(['docker', 'inspect', '-f',
-    '{{{{range .NetworkSettings.Networks}}}}{{{{.IPAddress}}}} {{{{end}}}}', 'minio'], text=True).split()[0]
+    '{{{{range .NetworkSettings.Networks}}}}{{{{.IPAddress}}}} {{{{end}}}}', 'minio'], text=True)
+ip = ip.split()[0]
 s3 = boto3.client('s3', endpoint_url=f'http://{{ip}}:9000', region_name='us-east-1',
     aws_access_key_id=env['MINIO_ROOT_USER'], aws_secret_access_key=env['MINIO_ROOT_PASSWORD'])
 if '{action}' == 'delete_bucket':
@@ -221,13 +227,17 @@ def expired_certificate() -> Iterator[None]:
     try:
         yield
     finally:
-        on_server("sh", "-c", f"cp -a /root/ssl-before/. {ssl}/ && docker exec nginx nginx -s reload")
+        on_server(
+            "sh", "-c", f"cp -a /root/ssl-before/. {ssl}/ && docker exec nginx nginx -s reload"
+        )
 
 
 @contextmanager
 def name_gone() -> Iterator[None]:
     """PostgreSQL taken off the network: its name resolves to nothing for the others."""
-    network = inspect("postgres", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}").split()[0]
+    network = inspect(
+        "postgres", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
+    ).split()[0]
     on_server("docker", "network", "disconnect", network, "postgres")
     try:
         yield
@@ -238,7 +248,9 @@ def name_gone() -> Iterator[None]:
         on_server("docker", "restart", "api")
 
 
-def case(name: str, fault: Fault, line: str, says: str, code: int, tier: bool = False) -> object:
+def case(  # noqa: PLR0917  # a row of the table below
+    name: str, fault: Fault, line: str, says: str, code: int, tier: bool = False
+) -> object:
     """One fault: what is printed for it, and how the run ends."""
     return pytest.param(fault, line, says, code, id=name, marks=[proof] if tier else [])
 
@@ -269,16 +281,22 @@ def case(name: str, fault: Fault, line: str, says: str, code: int, tier: bool = 
         ),
         case(
             "wrong role password",
-            lambda: wrong_role_password(),
+            wrong_role_password,
             "[FAIL] PostgreSQL is not ready",
             "password",
             2,
         ),
-        case("bucket gone", lambda: bucket_gone(), "[FAIL] MinIO", "bucket carrental", 2),
-        case("disk full", lambda: disk_full(), "[FAIL] Disk usage at 100%", "/opt/carrental/backups", 2),
+        case("bucket gone", bucket_gone, "[FAIL] MinIO", "bucket carrental", 2),
+        case(
+            "disk full",
+            disk_full,
+            "[FAIL] Disk usage at 100%",
+            "/opt/carrental/backups",
+            2,
+        ),
         case(
             "read-only database",
-            lambda: read_only_database(),
+            read_only_database,
             "[FAIL] PostgreSQL",
             "read-only",
             2,
@@ -286,7 +304,7 @@ def case(name: str, fault: Fault, line: str, says: str, code: int, tier: bool = 
         ),
         case(
             "no connection slots",
-            lambda: full_connection_slots(),
+            full_connection_slots,
             "[FAIL] PostgreSQL",
             "connection",
             2,
@@ -294,7 +312,7 @@ def case(name: str, fault: Fault, line: str, says: str, code: int, tier: bool = 
         ),
         case(
             "redis wants another password",
-            lambda: redis_other_password(),
+            redis_other_password,
             "[WARN] Redis",
             "password",
             0,
@@ -302,13 +320,13 @@ def case(name: str, fault: Fault, line: str, says: str, code: int, tier: bool = 
         ),
         case(
             "expired certificate",
-            lambda: expired_certificate(),
+            expired_certificate,
             "[FAIL] Nginx",
             "expired",
             2,
             tier=True,
         ),
-        case("name gone", lambda: name_gone(), "[FAIL]", "postgres", 2, tier=True),
+        case("name gone", name_gone, "[FAIL]", "postgres", 2, tier=True),
         case(
             "web paused",
             container("pause", "unpause", "web", "paused"),

@@ -21,7 +21,9 @@ def server(host: Host) -> str:
 def test_engine_runs_now_and_after_a_reboot(host: Host) -> None:
     assert host.service("docker").is_running
     assert host.service("docker").is_enabled
-    assert int(host.check_output("docker version --format '{{.Server.Version}}'").split(".")[0]) >= 20
+    assert (
+        int(host.check_output("docker version --format '{{.Server.Version}}'").split(".")[0]) >= 20
+    )
 
 
 def test_deploy_user_has_compose_v2(host: Host) -> None:

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""deploy.yml on the real stack: a release arrives whole, or nothing of it does."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from typing import Any
+
+import pytest
+from support import Run, fetch, inspect, on_server, playbook, release, sql, tree
+from tiers import proof
+
+GHCR = "ghcr.carrental.test:5000/carrental"
+STATEFUL = ["postgres", "redis", "minio"]
+
+
+def running() -> dict[str, str]:
+    """Id and start time of every container: what a release of something else must not touch."""
+    names = on_server("docker", "ps", "-a", "--format", "{{.Names}}").splitlines()
+    return {name: inspect(name, "{{.Id}} {{.State.StartedAt}}") for name in sorted(names)}
+
+
+def serving() -> str:
+    """The git sha that answers through the proxy."""
+    code, body = fetch("/api/v1/health")
+    assert code == 200, body
+    return str(json.loads(body)["version"])
+
+
+def newest_record() -> dict[str, Any]:
+    path = on_server("sh", "-c", "ls /opt/carrental/.ops/releases/*.json | sort | tail -n 1")
+    record: dict[str, Any] = json.loads(on_server("cat", path))
+    return record
+
+
+def secrets_of_the_stack() -> set[str]:
+    text = on_server("cat", "/opt/carrental/.env")
+    return set(re.findall(r"^\w*(?:PASSWORD|SECRET)\w*=(.+)$", text, re.MULTILINE))
+
+
+def test_converged_release_answers_and_is_recorded() -> None:
+    assert serving() == release("v1")
+    record = newest_record()
+    assert record["verdict"] == "ok"
+    assert record["version"] == release("v1")
+    for service in ("api", "web"):
+        image = inspect(service, "{{.Image}}")
+        assert record["services"][service]["image_id"] == image
+        digests = on_server("docker", "image", "inspect", "-f", "{{.RepoDigests}}", image)
+        assert record["services"][service]["digest"] in digests
+
+
+def test_environment_file_is_private_and_complete() -> None:
+    assert on_server("stat", "-c", "%a %U", "/opt/carrental/.env") == "600 deploy"
+    assert "POSTGRES_PASSWORD=" in on_server("cat", "/opt/carrental/.env")
+
+
+def test_private_key_is_private() -> None:
+    assert on_server("stat", "-c", "%a", "/opt/carrental/nginx/ssl/privkey.pem") == "600"
+
+
+def test_login_of_the_registry_is_gone() -> None:
+    found = on_server(
+        "sh", "-c", "grep -rls auths /home/deploy/.docker /root/.docker /opt/carrental", check=False
+    )
+    assert found == ""
+
+
+def test_a_plain_up_of_a_colleague_starts_the_same_image() -> None:
+    before = inspect("api", "{{.Image}}")
+    derived = on_server("docker", "image", "inspect", "-f", "{{.Id}}", "carrental-api")
+    assert derived == before
+
+
+def test_check_mode_tells_the_plan_and_leaves_no_trace() -> None:
+    files, containers = tree(), running()
+    images = on_server("docker", "images", "-q", "--no-trunc")
+    run = playbook("deploy", "--check", "--diff", deploy_version=release("v2"))
+    assert run.code == 0, run.output
+    assert run.changed > 0
+    assert release("v2")[:7] in run.output
+    assert tree() == files
+    assert running() == containers
+    assert on_server("docker", "images", "-q", "--no-trunc") == images
+
+
+def refused(run: Run, says: str) -> None:
+    assert run.code != 0
+    assert run.result["verdict"] == "refused", run.output
+    assert says in run.result["headline"], run.result["headline"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        pytest.param({"deploy_version": "f" * 40}, "f" * 40, id="sha that does not exist"),
+        pytest.param({"deploy_version": "no such tag!"}, "no such tag!", id="no tag at all"),
+        pytest.param(
+            {"deploy_registry_password": "wrong"}, "ghcr.carrental.test", id="login refused"
+        ),
+        pytest.param(
+            {"carrental_env": {}, "unset": "JWT_SECRET"}, "JWT_SECRET", id="missing variable"
+        ),
+        pytest.param(
+            {"carrental_compose_files": ["docker-compose.typo.yml"]},
+            "docker-compose.typo.yml",
+            id="no such compose file",
+        ),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_changed(extra: dict[str, Any], says: str) -> None:
+    unset = extra.get("unset")
+    given = {"deploy_version": release("v2"), **{k: v for k, v in extra.items() if k != "unset"}}
+    if unset:
+        on_server("sed", "-i.before", f"/^{unset}=/d", "/opt/carrental/.env")
+    try:
+        files, containers = tree(), running()
+        refused(playbook("deploy", **given), says)
+        assert tree() == files
+        assert running() == containers
+    finally:
+        if unset:
+            on_server("mv", "/opt/carrental/.env.before", "/opt/carrental/.env")
+    assert serving() == release("v1")
+
+
+def test_failing_migration_switches_nothing() -> None:
+    before = running()
+    run = playbook("deploy", deploy_version=release("bad-migration"))
+    assert run.code != 0
+    assert run.result["verdict"] == "failed"
+    assert serving() == release("v1")
+    assert running() == before
+    sql("DELETE FROM _prisma_migrations WHERE finished_at IS NULL")
+
+
+def test_v2_arrives_whole_without_touching_data_services() -> None:
+    before = running()
+    secrets = secrets_of_the_stack()
+    seen: list[str] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.append(
+                on_server("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '", check=False)
+            )
+            time.sleep(0.2)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run = playbook("deploy", "-vvv", "--diff", deploy_version=release("v2"))
+    finally:
+        done.set()
+        watcher.join()
+    assert run.code == 0, run.output
+    assert run.result["verdict"] == "ok"
+    assert serving() == release("v2")
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'bookings'"
+    assert "note" in sql(columns).split()
+    after = running()
+    for service in STATEFUL:
+        assert after[service] == before[service], f"{service} was touched"
+    assert after["api"] != before["api"]
+    # No secret in what was printed, kept, or visible in the process list meanwhile.
+    assert len(secrets) >= 4
+    kept = on_server("sh", "-c", "cat /opt/carrental/.ops/releases/* /opt/carrental/.ops/reports/*")
+    assert len(seen) > 5
+    for secret in secrets:
+        assert secret not in run.output
+        assert secret not in kept
+        assert not any(secret in snapshot for snapshot in seen)
+
+    again = playbook("deploy", deploy_version=release("v2"))
+    assert again.code == 0, again.output
+    assert again.changed == 0
+    assert again.result["verdict"] == "no_change"
+    assert running() == after
+
+
+@proof
+@pytest.mark.parametrize("variant", ["exits", "unhealthy"])
+def test_release_that_does_not_work_is_told(variant: str) -> None:
+    run = playbook("deploy", deploy_version=release(variant), deploy_healthy_timeout=30)
+    assert run.code != 0
+    assert run.result["verdict"] == "failed"
+    assert release(variant)[:7] in run.result["headline"] + run.result["next"]
+    repaired = playbook("deploy", deploy_version=release("v2"))
+    assert repaired.code == 0, repaired.output
+    assert serving() == release("v2")
