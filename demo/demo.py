@@ -11,13 +11,17 @@ import sys
 from driver import build, cleaning, registries, releases, secrets_file, snapshots, vps
 from driver.console import DemoError, fail, say, timed
 from driver.lock import machine_lock
-from driver.settings import instance
+from driver.settings import Instance, instance
+
+SHARED = ("build", "registries", "secrets", "releases", "clean")
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="demo.py", description=__doc__)
     name = os.environ.get("DEMO_INSTANCE", "demo")
-    top.add_argument("--instance", default=name, help="which virtual server (default: DEMO_INSTANCE or demo)")
+    top.add_argument(
+        "--instance", default=name, help="which virtual server (default: DEMO_INSTANCE or demo)"
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     # The option may also stand behind the command; there it must not overwrite
     # what stands before it, hence SUPPRESS.
@@ -30,22 +34,25 @@ def parser() -> argparse.ArgumentParser:
     command("build", "build or refresh all images")
     command("registries", "start both registries and push what they lack")
     command("secrets", "generate secrets and a certificate, once")
-    command("up", "boot the virtual server").add_argument("--bare", choices=("trixie", "bookworm"), help="without Docker")
+    command("up", "boot the virtual server").add_argument(
+        "--bare", choices=("trixie", "bookworm"), help="without Docker"
+    )
     command("down", "remove the virtual server")
     command("snapshot", "keep the state of the server").add_argument("name")
     command("reset", "go back to a snapshot").add_argument("name")
     command("has-snapshot", "exit code 0 if there is such a snapshot").add_argument("name")
     command("releases", "print and check the table of releases")
-    command("ssh", "a shell on the server, or one command").add_argument("words", nargs=argparse.REMAINDER)
+    command("ssh", "a shell on the server, or one command").add_argument(
+        "words", nargs=argparse.REMAINDER
+    )
     command("status", "what exists and what runs")
     command("clean", "remove everything that the demo made")
     return top
 
 
-def main() -> int:
-    args = parser().parse_args()
-    server = instance(args.instance) if args.command not in ("build", "registries", "secrets", "releases", "clean") else None
-    match args.command:
+def on_machine(command: str) -> None:
+    """Commands about what all servers share."""
+    match command:
         case "build":
             with machine_lock("images"), timed("build"):
                 releases.load()
@@ -55,33 +62,45 @@ def main() -> int:
             with machine_lock("images"):
                 registries.start()
                 registries.fill()
+        case "clean":
+            with machine_lock("images"):
+                cleaning.clean()
         case "secrets":
             secrets_file.write()
         case "releases":
             releases.print_table()
-        case "clean":
-            with machine_lock("images"):
-                cleaning.clean()
-        case "up":
-            with machine_lock(server.name):
-                vps.up(server, args.bare)
-        case "down":
-            with machine_lock(server.name):
-                vps.down(server)
-        case "snapshot":
-            with machine_lock(server.name):
-                snapshots.take(server, args.name)
-        case "reset":
-            with machine_lock(server.name):
-                snapshots.reset(server, args.name)
-        case "has-snapshot":
-            return 0 if snapshots.exists(server, args.name) else 1
+
+
+def on_server(server: Instance, args: argparse.Namespace) -> int:
+    """Commands about one server; those that change it take turns."""
+    match args.command:
         case "ssh":
             return vps.interactive_ssh(server, args.words)
+        case "has-snapshot":
+            return 0 if snapshots.exists(server, args.name) else 1
         case "status":
             for line in cleaning.status_lines(server):
                 say(line)
+            return 0
+    with machine_lock(server.name):
+        match args.command:
+            case "up":
+                vps.up(server, args.bare)
+            case "down":
+                vps.down(server)
+            case "snapshot":
+                snapshots.take(server, args.name)
+            case "reset":
+                snapshots.reset(server, args.name)
     return 0
+
+
+def main() -> int:
+    args = parser().parse_args()
+    if args.command in SHARED:
+        on_machine(args.command)
+        return 0
+    return on_server(instance(args.instance), args)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,10 @@ def _labels() -> dict[str, str]:
     listed = docker("images", *wanted, "--format", "{{.Repository}}:{{.Tag}}").split()
     if not listed:
         return {}
-    hashes = docker("image", "inspect", "--format", f'{{{{index .Config.Labels "{HASH_LABEL}"}}}}', *listed).split()
-    return dict(zip(listed, hashes))
+    hashes = docker(
+        "image", "inspect", "--format", f'{{{{index .Config.Labels "{HASH_LABEL}"}}}}', *listed
+    ).split()
+    return dict(zip(listed, hashes, strict=True))
 
 
 def _finished() -> Future[None]:
@@ -121,7 +123,8 @@ def run_bytes(argv: list[str | Path]) -> bytes:
     """A command whose standard output is data."""
     done = subprocess.run([str(word) for word in argv], capture_output=True, check=False)
     if done.returncode != 0:
-        raise DemoError(f"{argv[0]} ended with {done.returncode}:\n{done.stderr.decode(errors='replace')[-2000:]}")
+        tail = done.stderr.decode(errors="replace")[-2000:]
+        raise DemoError(f"{argv[0]} ended with {done.returncode}:\n{tail}")
     return done.stdout
 
 
@@ -139,8 +142,11 @@ def _build(image: Image, hash_: str, archives: dict[str, Path]) -> None:
 
 def _docker_build(image: Image, hash_: str, options: list[str], stdin: bytes) -> None:
     run(
-        ["docker", "build", "--quiet", "--rm", "--force-rm", f"--tag={image.tag}"]
-        + [f"--label={HASH_LABEL}={hash_}", f"--label={OWNER_LABEL}=image", *options],
+        [
+            *("docker", "build", "--quiet", "--rm", "--force-rm", f"--tag={image.tag}"),
+            *(f"--label={HASH_LABEL}={hash_}", f"--label={OWNER_LABEL}=image"),
+            *options,
+        ],
         stdin=stdin,
         env=BUILD_ENVIRONMENT,
     )

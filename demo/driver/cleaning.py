@@ -13,14 +13,19 @@ from .settings import CACHE, NETWORK, OWNER_LABEL, PREFIX, SECRETS_FILE, STATE, 
 
 def status_lines(instance: Instance) -> list[str]:
     names = [*(registry.container for registry in REGISTRIES), instance.container]
-    lines = [f"{name:28} {docker('inspect', '--format', '{{.State.Status}}', name, check=False) or 'absent'}" for name in names]
+    lines = [f"{name:28} {vps.state(name)}" for name in names]
     if vps.status(instance) == "running":
         vps.trust(instance)
-        inner = vps.ssh(instance, "docker ps --all --format '{{.Names}}\t{{.Status}}'").stdout.expandtabs(26)
+        inner = vps.ssh(
+            instance, "docker ps --all --format '{{.Names}}\t{{.Status}}'"
+        ).stdout.expandtabs(26)
         lines += [f"  {line}" for line in inner.splitlines()]
     repository = instance.snapshot_image("x").rpartition(":")[0]
     found = docker("images", "--format", "{{.Tag}}", repository).split()
-    lines.append(f"snapshots of {instance.name}: " + (", ".join(sorted(t for t in found if snapshots.exists(instance, t))) or "none"))
+    lines.append(
+        f"snapshots of {instance.name}: "
+        + (", ".join(sorted(t for t in found if snapshots.exists(instance, t))) or "none")
+    )
     return lines
 
 
@@ -50,5 +55,9 @@ def _images() -> list[str]:
     patterns = [f"{PREFIX}/*", *(f"{registry.push_address}/*/*" for registry in REGISTRIES)]
     names: set[str] = set()
     for pattern in patterns:
-        names.update(docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={pattern}").split())
+        names.update(
+            docker(
+                "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={pattern}"
+            ).split()
+        )
     return sorted(name for name in names if "<none>" not in name)

@@ -40,8 +40,7 @@ def run(
     done = subprocess.run(
         [str(word) for word in argv],
         input=stdin if stdin is not None else b"",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         env=dict(env) if env is not None else None,
         timeout=timeout,
         check=False,

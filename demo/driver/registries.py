@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.message import Message
+from functools import partial
 
 from . import releases
 from .console import DemoError, docker, run, say, timed, wait_for
@@ -41,8 +43,8 @@ class Registry:
         return f"127.0.0.1:{self.port}"
 
 
-MIRROR = Registry("mirror", int(os.environ.get("DEMO_MIRROR_PORT", 5001)), login=False)
-GHCR = Registry("ghcr", int(os.environ.get("DEMO_GHCR_PORT", 5002)), login=True)
+MIRROR = Registry("mirror", int(os.environ.get("DEMO_MIRROR_PORT", "5001")), login=False)
+GHCR = Registry("ghcr", int(os.environ.get("DEMO_GHCR_PORT", "5002")), login=True)
 REGISTRIES = (MIRROR, GHCR)
 
 
@@ -60,7 +62,9 @@ def start() -> None:
     ensure_network()
     image = docker("image", "inspect", "--format", "{{.Id}}", REGISTRY_TAG)
     for registry in REGISTRIES:
-        running = docker("inspect", "--format", "{{.State.Running}} {{.Image}}", registry.container, check=False).split()
+        running = docker(
+            "inspect", "--format", "{{.State.Running}} {{.Image}}", registry.container, check=False
+        ).split()
         if running and running[1] != image:
             docker("rm", "--force", registry.container)
             running = []
@@ -69,8 +73,15 @@ def start() -> None:
         elif running[0] != "true":
             docker("start", registry.container)
     for registry in REGISTRIES:
-        wait_for(f"the registry {registry.container} (docker logs {registry.container})", 20, lambda: _answers(registry))
-    say("  registries: " + ", ".join(f"{r.host}:5000 (push to {r.push_address})" for r in REGISTRIES))
+        wait_for(
+            f"the registry {registry.container} (docker logs {registry.container})",
+            20,
+            partial(_answers, registry),
+        )
+    say(
+        "  registries: "
+        + ", ".join(f"{r.host}:5000 (push to {r.push_address})" for r in REGISTRIES)
+    )
 
 
 def _create(registry: Registry) -> None:
@@ -91,36 +102,45 @@ def _create(registry: Registry) -> None:
 
 def _answers(registry: Registry) -> bool:
     try:
-        return _request(registry, "GET", "").status == 200
+        _request(registry, "GET", "")
     except OSError:
         return False
+    return True
 
 
-def _request(registry: Registry, method: str, path: str) -> urllib.request.addinfourl:
+def _request(registry: Registry, method: str, path: str) -> Message:
+    """The headers of an answer; an error status is raised."""
     headers = {"Accept": MANIFEST}
     if registry.login:
         headers["Authorization"] = f"Basic {basic_auth()}"
     address = f"http://{registry.push_address}/v2/{path}"
+    request = urllib.request.Request(address, method=method, headers=headers)
     # No proxy of the environment may stand between us and loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return opener.open(urllib.request.Request(address, method=method, headers=headers), timeout=5)
+    with opener.open(request, timeout=5) as answer:
+        answered: Message = answer.headers
+        return answered
 
 
 def _digest_in(registry: Registry, name: str) -> str:
     repository, _, tag = name.rpartition(":")
     try:
-        return _request(registry, "HEAD", f"{repository}/manifests/{tag}").headers["Docker-Content-Digest"]
+        headers = _request(registry, "HEAD", f"{repository}/manifests/{tag}")
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return ""
-        raise DemoError(f"the registry {registry.container} answered {error.code} for {name}") from error
+        raise DemoError(f"{registry.container} answered {error.code} for {name}") from error
+    return headers["Docker-Content-Digest"] or ""
 
 
 def fill() -> None:
     """Push what the registries do not hold yet."""
     wanted = [(MIRROR, image.tag, name) for image in IMAGES for name in image.field_names]
     for release in releases.load():
-        wanted += [(GHCR, release.local_tag(part), f"carrental/{part}:{release.version}") for part in releases.PARTS]
+        wanted += [
+            (GHCR, release.local_tag(part), f"carrental/{part}:{release.version}")
+            for part in releases.PARTS
+        ]
     with timed("registries compared"), ThreadPoolExecutor(max_workers=4) as pool:
         pushed = list(pool.map(lambda job: _push(*job), wanted))
     say(f"  pushed {sum(pushed)}, already there {len(pushed) - sum(pushed)}")
@@ -128,7 +148,7 @@ def fill() -> None:
 
 def _push(registry: Registry, local: str, name: str) -> bool:
     remote = f"{registry.push_address}/{name}"
-    digests = docker("image", "inspect", "--format", "{{join .RepoDigests \" \"}}", local).split()
+    digests = docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', local).split()
     repository = remote.rpartition(":")[0]
     there = _digest_in(registry, name)
     if there and f"{repository}@{there}" in digests:

@@ -38,7 +38,7 @@ class Release:
 
 def version_of(name: str) -> str:
     """Forty hex digits that look like a commit and never change."""
-    return hashlib.sha1(f"carrental-demo {name}".encode()).hexdigest()
+    return hashlib.sha1(f"carrental-demo {name}".encode(), usedforsecurity=False).hexdigest()
 
 
 def load() -> list[Release]:
@@ -52,7 +52,10 @@ def load() -> list[Release]:
             )
     known = set(re.findall(r"^  '?([\w-]+)'?(?::|,$)", _javascript_table(), re.MULTILINE))
     if known != {release.name for release in releases}:
-        raise DemoError(f"{RELEASES_FILE.name} and lib/releases.js of the backend name different releases: {known}")
+        raise DemoError(
+            f"{RELEASES_FILE.name} and the backend's lib/releases.js name different releases: "
+            f"{', '.join(sorted(known))}"
+        )
     return releases
 
 
@@ -61,27 +64,33 @@ def _javascript_table() -> str:
     return source.partition("export const RELEASES = {")[2].partition("\n};")[0]
 
 
-def build_all() -> list[Release]:
+def build_all() -> None:
     """Build backend and frontend of every release; unchanged ones are skipped."""
     releases = load()
     for part, service in PARTS.items():
         application = f"{PREFIX}/{part}:application"
         _build_application(part, service, application)
-        recipe = RELEASE_RECIPE.read_bytes()
-        identity = docker("image", "inspect", "--format", "{{.Id}}", application)
-        wanted = hashlib.sha256(identity.encode() + recipe).hexdigest()
-        missing = [release for release in releases if _label(release.local_tag(part)) != wanted]
-        if not missing:
-            say(f"  {part}: {len(releases)} releases unchanged")
-            continue
+        _build_releases(part, application, releases)
 
-        def build_one(release: Release) -> None:
-            arguments = {"APPLICATION": application, "NAME": release.name, "COMMIT": release.version}
-            _docker_build(release.local_tag(part), wanted, arguments, ["-"], recipe)
 
-        with timed(f"built {len(missing)} releases of {part}"), ThreadPoolExecutor(max_workers=2) as pool:
-            list(pool.map(build_one, missing))
-    return releases
+def _build_releases(part: str, application: str, releases: list[Release]) -> None:
+    recipe = RELEASE_RECIPE.read_bytes()
+    identity = docker("image", "inspect", "--format", "{{.Id}}", application)
+    wanted = hashlib.sha256(identity.encode() + recipe).hexdigest()
+    missing = [release for release in releases if _label(release.local_tag(part)) != wanted]
+    if not missing:
+        say(f"  {part}: {len(releases)} releases unchanged")
+        return
+
+    def build_one(release: Release) -> None:
+        arguments = {"APPLICATION": application, "NAME": release.name, "COMMIT": release.version}
+        _docker_build(release.local_tag(part), wanted, arguments, ["-"], recipe)
+
+    with (
+        timed(f"built {len(missing)} releases of {part}"),
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
+        list(pool.map(build_one, missing))
 
 
 def _build_application(part: str, service: str, tag: str) -> None:
@@ -110,14 +119,25 @@ def _sources(part: str, service: str) -> list[tuple[Path, str]]:
     root = DEMO / "app"
     dockerfile = f"docker/Dockerfile.{service}.prod"
     files = [path for path in context_files(root / part) if "node_modules" not in path.parts]
-    return [(DEMO / "stack" / dockerfile, dockerfile)] + [(path, f"app/{path.relative_to(root)}") for path in files]
+    return [(DEMO / "stack" / dockerfile, dockerfile)] + [
+        (path, f"app/{path.relative_to(root)}") for path in files
+    ]
 
 
 def _label(tag: str) -> str:
-    return docker("image", "inspect", "--format", f'{{{{index .Config.Labels "{HASH_LABEL}"}}}}', tag, check=False)
+    return docker(
+        "image",
+        "inspect",
+        "--format",
+        f'{{{{index .Config.Labels "{HASH_LABEL}"}}}}',
+        tag,
+        check=False,
+    )
 
 
-def _docker_build(tag: str, hash_: str, arguments: dict[str, str], options: list[str], stdin: bytes) -> None:
+def _docker_build(
+    tag: str, hash_: str, arguments: dict[str, str], options: list[str], stdin: bytes
+) -> None:
     run(
         ["docker", "build", "--quiet", "--rm", "--force-rm", f"--tag={tag}"]
         + [f"--label={HASH_LABEL}={hash_}", f"--label={OWNER_LABEL}=release"]
@@ -136,7 +156,10 @@ def _node_modules() -> Path:
     if target.exists():
         return target
     CACHE.mkdir(exist_ok=True)
-    with timed("installed the backend's libraries"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+    with (
+        timed("installed the backend's libraries"),
+        tempfile.TemporaryDirectory(dir=CACHE) as scratch,
+    ):
         for name in ("package.json", "package-lock.json"):
             shutil.copy(backend / name, scratch)
         run(["env", f"--chdir={scratch}", *NPM_INSTALL])

@@ -10,8 +10,19 @@ import secrets
 from .console import run, say
 from .settings import REGISTRY_PASSWORD, REGISTRY_USER, REPO, SECRETS_FILE, SSL_DIR
 
-GENERATED = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_ROOT_PASSWORD", "JWT_SECRET", "GRAFANA_ADMIN_PASSWORD")
-FIXED = {"POSTGRES_USER": "carrental", "POSTGRES_DB": "carrental", "MINIO_ROOT_USER": "carrental", "MINIO_BUCKET": "carrental"}
+GENERATED = (
+    "POSTGRES_PASSWORD",
+    "REDIS_PASSWORD",
+    "MINIO_ROOT_PASSWORD",
+    "JWT_SECRET",
+    "GRAFANA_ADMIN_PASSWORD",
+)
+FIXED = {
+    "POSTGRES_USER": "carrental",
+    "POSTGRES_DB": "carrental",
+    "MINIO_ROOT_USER": "carrental",
+    "MINIO_BUCKET": "carrental",
+}
 
 
 def write() -> None:
@@ -22,7 +33,11 @@ def write() -> None:
         say(f"  secrets: generated {SECRETS_FILE.relative_to(REPO)} (0600, ignored by git)")
         return
     text = SECRETS_FILE.read_text()
-    current = re.sub(r"(?m)^deploy_registry_password: .*$", f"deploy_registry_password: {REGISTRY_PASSWORD}", text)
+    current = re.sub(
+        r"(?m)^deploy_registry_password: .*$",
+        f"deploy_registry_password: {REGISTRY_PASSWORD}",
+        text,
+    )
     if current != text:
         _write(current)
     say(f"  secrets: {SECRETS_FILE.relative_to(REPO)} is kept")
@@ -58,11 +73,14 @@ def _certificate() -> None:
     if certificate.exists():
         return
     SSL_DIR.mkdir(parents=True, exist_ok=True)
+    request = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365"
+    names = "subjectAltName=DNS:carrental.test,DNS:localhost,IP:127.0.0.1"
     run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-days", "365", "-subj", "/CN=carrental.test"]
-        + ["-addext", "subjectAltName=DNS:carrental.test,DNS:localhost,IP:127.0.0.1"]
-        + ["-keyout", key, "-out", certificate]
+        [
+            *request.split(),
+            *("-subj", "/CN=carrental.test", "-addext", names),
+            *("-keyout", key, "-out", certificate),
+        ]
     )
     key.chmod(0o600)
     say(f"  certificate: self-signed in {SSL_DIR.relative_to(REPO)}")

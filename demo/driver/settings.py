@@ -25,7 +25,7 @@ OWNER_LABEL = "carrental.demo"
 # Fixed on purpose: several clones of the repository share these registries,
 # which listen on loopback and on the demo's own network, and hold nothing secret.
 REGISTRY_USER = "carrental"
-REGISTRY_PASSWORD = "demo-pull-7f3c9b1e5a"
+REGISTRY_PASSWORD = "demo-pull-7f3c9b1e5a"  # noqa: S105  # see above
 
 SSH_KEY = STATE / "id_ed25519"
 KNOWN_HOSTS = STATE / "known_hosts"
@@ -77,5 +77,7 @@ def instance(name: str) -> Instance:
         raise DemoError(f"{name!r} is no name of an instance: small letters, digits and '-'")
     ports = [os.environ.get(variable, "") for variable in PORT_VARIABLES]
     if not all(port.isdecimal() for port in ports):
-        raise DemoError(f"instance {name!r} has no ports of its own: set {', '.join(PORT_VARIABLES)}")
+        raise DemoError(
+            f"instance {name!r} has no ports of its own: set {', '.join(PORT_VARIABLES)}"
+        )
     return Instance(name, *map(int, ports))

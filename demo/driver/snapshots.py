@@ -25,9 +25,12 @@ def take(instance: Instance, name: str) -> None:
         # systemd stops the inner engine, and that its containers, in order.
         docker("stop", "--time", "60", instance.container)
     with timed("kept"):
+        # The image comes last and its predecessor goes first: half a snapshot
+        # never passes for one.
+        docker("rmi", "--force", instance.snapshot_image(name), check=False)
+        _copy(instance.volume, instance.snapshot_volume(name))
         label = f"LABEL {OWNER_LABEL}=snapshot"
         docker("commit", "--change", label, instance.container, instance.snapshot_image(name))
-        _copy(instance.volume, instance.snapshot_volume(name))
     docker("start", instance.container)
     vps.wait_until_reachable(instance)
     _wait_for_containers(instance)
@@ -37,7 +40,9 @@ def take(instance: Instance, name: str) -> None:
 def reset(instance: Instance, name: str) -> None:
     """Throw the server away and boot the snapshot in its place."""
     if not exists(instance, name):
-        raise DemoError(f"{instance.container} has no snapshot {name!r}: take it with 'demo.py snapshot {name}'")
+        raise DemoError(
+            f"{instance.container} has no snapshot {name!r}: take it with 'demo.py snapshot {name}'"
+        )
     start = time.monotonic()
     # Nothing of it is kept, so nothing is stopped in order.
     docker("rm", "--force", "--volumes", instance.container, check=False)
@@ -54,13 +59,17 @@ def reset(instance: Instance, name: str) -> None:
 def exists(instance: Instance, name: str) -> bool:
     return bool(
         docker("images", "--quiet", instance.snapshot_image(name))
-        and docker("volume", "ls", "--quiet", "--filter", f"name=^{instance.snapshot_volume(name)}$")
+        and docker(
+            "volume", "ls", "--quiet", "--filter", f"name=^{instance.snapshot_volume(name)}$"
+        )
     )
 
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,40}", name):
-        raise DemoError(f"{name!r} is no name of a snapshot: small letters, digits, '.', '_' and '-'")
+        raise DemoError(
+            f"{name!r} is no name of a snapshot: small letters, digits, '.', '_' and '-'"
+        )
 
 
 def _copy(source: str, target: str) -> None:
@@ -77,12 +86,20 @@ def _copy(source: str, target: str) -> None:
 
 def _wait_for_containers(instance: Instance) -> None:
     """Every inner container that should run runs, and is healthy if it can tell."""
-    listing = "docker ps --all --format '{{.State}} {{.Status}}' --filter status=running --filter status=restarting --filter status=exited"
+    states = ("running", "restarting", "exited")
+    filters = " ".join(f"--filter status={state}" for state in states)
+    listing = "docker ps --all --format '{{.State}} {{.Status}}' " + filters
 
     def settled() -> bool:
-        states = vps.ssh(instance, listing).stdout.splitlines()
-        return all(line.startswith("running") and "starting)" not in line and "unhealthy" not in line
-                   for line in states if "Exited (0)" not in line)
+        lines = vps.ssh(instance, listing).stdout.splitlines()
+        # One that was stopped before the snapshot stays stopped, and said 0.
+        waited_for = [line for line in lines if "Exited (0)" not in line]
+        return all(
+            line.startswith("running") and "starting)" not in line and "unhealthy" not in line
+            for line in waited_for
+        )
 
     if vps.ssh(instance, "command -v docker").returncode == 0:
-        wait_for(f"the containers inside {instance.container} to be healthy", 120, settled, pause=0.5)
+        wait_for(
+            f"the containers inside {instance.container} to be healthy", 120, settled, pause=0.5
+        )

@@ -15,7 +15,12 @@ TMPFS = ("--tmpfs=/run:exec,size=512m", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"
 # What an inner systemd and Docker need where "--privileged" is refused, as on
 # machines that lack CAP_SYS_RESOURCE themselves; vps-init does the rest.
 UNPRIVILEGED = (
-    *("--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--cgroupns=private", "--device-cgroup-rule=a *:* rwm"),
+    *(
+        "--cap-add=ALL",
+        "--cap-drop=SYS_RESOURCE",
+        "--cgroupns=private",
+        "--device-cgroup-rule=a *:* rwm",
+    ),
     *("--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"),
     "--security-opt=systempaths=unconfined",
 )
@@ -26,19 +31,24 @@ def up(instance: Instance, bare: str | None) -> None:
     """Boot the instance; a stopped one is started, a running one is left as it is."""
     image = bare_tag(bare) if bare else VPS_TAG
     ensure_network()
-    state = status(instance)
-    if state == "absent":
+    before = status(instance)
+    if before == "absent":
         boot(instance, image)
-    elif state != "running":
+    elif before != "running":
         docker("start", instance.container)
     seconds = wait_until_reachable(instance)
-    say(f"  {instance.container}: {'was ' + state if state != 'absent' else 'booted'}, ssh answers after {seconds:.1f} s")
-    say(f"  ssh -i {SSH_KEY} -o UserKnownHostsFile={KNOWN_HOSTS} -p {instance.ssh_port} deploy@127.0.0.1")
+    how = "booted" if before == "absent" else f"was {before}"
+    say(f"  {instance.container}: {how}, ssh answers after {seconds:.1f} s")
+    say("  " + " ".join(ssh_command(instance)))
 
 
 def status(instance: Instance) -> str:
-    """absent, or what Docker says: running, exited, created, …"""
-    return docker("inspect", "--format", "{{.State.Status}}", instance.container, check=False) or "absent"
+    return state(instance.container)
+
+
+def state(container: str) -> str:
+    """absent, or what Docker says: running, exited, created, ..."""
+    return docker("inspect", "--format", "{{.State.Status}}", container, check=False) or "absent"
 
 
 def boot(instance: Instance, image: str) -> None:
@@ -47,7 +57,9 @@ def boot(instance: Instance, image: str) -> None:
     docker("volume", "create", "--label", f"{OWNER_LABEL}=vps", instance.volume)
     refused = ""
     for flags in (PRIVILEGED, UNPRIVILEGED):
-        started = run(["docker", "run", "--detach", "--tty", *flags, *_identity(instance), image], check=False)
+        started = run(
+            ["docker", "run", "--detach", "--tty", *flags, *_identity(instance), image], check=False
+        )
         if started.returncode == 0:
             return
         refused = started.stderr.strip()
@@ -75,18 +87,31 @@ def _check_ports(instance: Instance) -> None:
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                raise DemoError(f"port 127.0.0.1:{port} is in use: free it, or take another --instance with ports of its own")
+                raise DemoError(
+                    f"port 127.0.0.1:{port} is in use: free it, "
+                    "or take another --instance with ports of its own"
+                )
 
 
 def wait_until_reachable(instance: Instance) -> float:
     """Our key accepted by sshd and, where there is one, the inner engine answering."""
     ensure_key()
-    booted = wait_for(f"{instance.container} to boot (docker logs {instance.container})", 60, lambda: _host_key(instance) != "")
+    booted = wait_for(
+        f"{instance.container} to boot (docker logs {instance.container})",
+        60,
+        lambda: _host_key(instance) != "",
+    )
     trust(instance)
-    logged_in = wait_for(f"ssh to {instance.container}", 30, lambda: ssh(instance, "true").returncode == 0)
+    logged_in = wait_for(
+        f"ssh to {instance.container}", 30, lambda: ssh(instance, "true").returncode == 0
+    )
     engine = 0.0
     if ssh(instance, "command -v dockerd").returncode == 0:
-        engine = wait_for(f"Docker inside {instance.container}", 60, lambda: ssh(instance, "docker version").returncode == 0)
+        engine = wait_for(
+            f"Docker inside {instance.container}",
+            60,
+            lambda: ssh(instance, "docker version").returncode == 0,
+        )
     return booted + logged_in + engine
 
 
@@ -96,7 +121,10 @@ def _inside(instance: Instance, script: str) -> str:
 
 def _host_key(instance: Instance) -> str:
     # The unit that makes the keys is over before sshd starts, so its file is whole.
-    return _inside(instance, "systemctl is-active --quiet ssh && cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub")
+    return _inside(
+        instance,
+        "systemctl is-active --quiet ssh && cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub",
+    )
 
 
 def ensure_key() -> None:
@@ -134,7 +162,17 @@ def ssh_command(instance: Instance) -> list[str]:
         "LogLevel": "ERROR",
     }
     flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ["ssh", "-F", "/dev/null", "-i", str(SSH_KEY), "-p", str(instance.ssh_port), *flags, "deploy@127.0.0.1"]
+    return [
+        "ssh",
+        "-F",
+        "/dev/null",
+        "-i",
+        str(SSH_KEY),
+        "-p",
+        str(instance.ssh_port),
+        *flags,
+        "deploy@127.0.0.1",
+    ]
 
 
 def ssh(instance: Instance, command: str) -> subprocess.CompletedProcess[str]:
