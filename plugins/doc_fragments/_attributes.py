@@ -11,13 +11,20 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return the status it would have without changing the server.
+    description:
+      - Can run in C(check_mode) and return the status it would have without changing the
+        server.
   diff_mode:
-    description: Returns details on what has changed (or would change in C(check_mode)), when in diff mode.
+    description:
+      - Returns details on what has changed (or would change in C(check_mode)), when in diff
+        mode.
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second call does nothing.
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second call
+        does nothing.
   action_group:
-    description: Use C(group/carrental.ops.ops) in C(module_defaults) to set defaults for this module.
+    description:
+      - Use C(group/carrental.ops.ops) in C(module_defaults) to set defaults for this module.
     support: full
     membership:
       - carrental.ops.ops

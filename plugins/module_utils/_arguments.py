@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""Arguments that several modules have, as their documentation fragments describe them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from ansible_collections.carrental.ops.plugins.module_utils._checks import Thresholds
+from ansible_collections.carrental.ops.plugins.module_utils._running import Project
+
+
+def stack_argument_spec() -> dict[str, Any]:
+    """Fragment ``carrental.ops._stack``."""
+    return {
+        "project_name": {"type": "str", "default": "carrental"},
+        "project_src": {"type": "path", "default": "/opt/carrental"},
+        "compose_files": {
+            "type": "list",
+            "elements": "str",
+            "default": ["docker-compose.prod.yml", "docker-compose.monitoring.yml"],
+        },
+        "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
+        "probe_timeout": {"type": "float", "default": 3.0},
+    }
+
+
+def login_argument_spec(service: str, port: int) -> dict[str, Any]:
+    """Fragments ``carrental.ops._postgres``, ``_redis`` and ``_s3``, as far as they are alike."""
+    return {
+        "service": {"type": "str", "default": service},
+        "login_host": {"type": "str"},
+        "login_port": {"type": "int", "default": port},
+        "login_user": {"type": "str"},
+        "login_password_file": {"type": "path"},
+        "login_tls": {"type": "bool", "default": False},
+        "ca_file": {"type": "path"},
+    }
+
+
+def threshold_options(*names: str) -> dict[str, Any]:
+    """The thresholds, or some of them, with their defaults."""
+    return {
+        item.name: {"type": "int", "default": item.default}
+        for item in fields(Thresholds)
+        if not names or item.name in names
+    }
+
+
+def project(params: dict[str, Any]) -> Project:
+    """The compose project that the arguments name."""
+    return Project(params["project_name"], params["project_src"], tuple(params["compose_files"]))
