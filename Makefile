@@ -96,3 +96,5 @@ bench: setup ## Deep health beside the runbook's script on the same stack
 .PHONY: build
 build: setup ## The archive of the collection
 	@ansible-galaxy collection build --force --output-path .build
+	echo "install it with: ansible-galaxy collection install --force .build/carrental-ops-*.tar.gz -p PATH"
+	echo "(--force, because inside this clone Ansible finds the clone itself and has nothing to do)"
