@@ -31,8 +31,8 @@ setup: ## Install what is missing: Docker engine, .venv; start the engine
 demo: setup ## The stack on a server in a container, deployed over ssh
 	@$(DEMO) build
 	$(DEMO) registries
-	$(DEMO) secrets
 	$(DEMO) up
+	$(DEMO) secrets
 	# What runs already is what is asked for again: a second "make demo" changes nothing.
 	version=$$($(DEMO) version)
 	$(PLAY) playbooks/bootstrap.yml

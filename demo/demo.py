@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from driver import build, cleaning, registries, releases, secrets_file, snapshots, vps
+from driver import build, cleaning, guide, registries, releases, secrets_file, snapshots, vps
 from driver.console import DemoError, fail, say, timed
 from driver.lock import machine_lock
 from driver.settings import Instance, instance
@@ -41,7 +41,14 @@ def parser() -> argparse.ArgumentParser:
     command("snapshot", "keep the state of the server").add_argument("name")
     command("reset", "go back to a snapshot").add_argument("name")
     command("has-snapshot", "exit code 0 if there is such a snapshot").add_argument("name")
-    command("releases", "print and check the table of releases")
+    command("drop-snapshots", "remove snapshots by the beginning of their names").add_argument(
+        "--prefix", required=True
+    )
+    command("releases", "print and check the table of releases").add_argument(
+        "--version-of", metavar="NAME", help="print the version of one release alone"
+    )
+    command("version", "the version that was deployed last, or that of v1")
+    command("next", "what to try")
     command("ssh", "a shell on the server, or one command").add_argument(
         "words", nargs=argparse.REMAINDER
     )
@@ -50,9 +57,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def on_machine(command: str) -> None:
+def on_machine(args: argparse.Namespace) -> None:
     """Commands about what all servers share."""
-    match command:
+    match args.command:
         case "build":
             with machine_lock("images"), timed("build"):
                 releases.load()
@@ -67,6 +74,8 @@ def on_machine(command: str) -> None:
                 cleaning.clean()
         case "secrets":
             secrets_file.write()
+        case "releases" if args.version_of:
+            say(releases.named(args.version_of).version)
         case "releases":
             releases.print_table()
 
@@ -78,6 +87,12 @@ def on_server(server: Instance, args: argparse.Namespace) -> int:
             return vps.interactive_ssh(server, args.words)
         case "has-snapshot":
             return 0 if snapshots.exists(server, args.name) else 1
+        case "version":
+            say(guide.deployed_version(server))
+            return 0
+        case "next":
+            guide.next_steps(server)
+            return 0
         case "status":
             for line in cleaning.status_lines(server):
                 say(line)
@@ -92,13 +107,15 @@ def on_server(server: Instance, args: argparse.Namespace) -> int:
                 snapshots.take(server, args.name)
             case "reset":
                 snapshots.reset(server, args.name)
+            case "drop-snapshots":
+                snapshots.drop(server, args.prefix)
     return 0
 
 
 def main() -> int:
     args = parser().parse_args()
     if args.command in SHARED:
-        on_machine(args.command)
+        on_machine(args)
         return 0
     return on_server(instance(args.instance), args)
 

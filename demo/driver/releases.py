@@ -167,6 +167,14 @@ def _node_modules() -> Path:
     return target
 
 
+def named(name: str) -> Release:
+    """The release of that name."""
+    releases = {release.name: release for release in load()}
+    if name not in releases:
+        raise DemoError(f"there is no release {name!r}; there are {', '.join(releases)}")
+    return releases[name]
+
+
 def print_table() -> None:
     for release in load():
         say(f"{release.name:16} {release.version}  {release.what}")

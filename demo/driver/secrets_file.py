@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 
-from .console import run, say
-from .settings import REGISTRY_PASSWORD, REGISTRY_USER, REPO, SECRETS_FILE, SSL_DIR
+from .console import docker, run, say
+from .settings import REGISTRY_PASSWORD, REGISTRY_USER, REPO, SECRETS_FILE, SSL_DIR, instance
 
 GENERATED = (
     "POSTGRES_PASSWORD",
@@ -45,7 +45,8 @@ def write() -> None:
 
 def _generated() -> str:
     # Hexadecimal: it means the same in a URL, in .env and in YAML.
-    values = {**FIXED, **{name: secrets.token_hex(20) for name in GENERATED}}
+    made_up = {name: secrets.token_hex(20) for name in GENERATED}
+    values = {**FIXED, **made_up, **_in_force()}
     lines = [
         "---",
         "# SPDX-License-Identifier: GPL-3.0-or-later",
@@ -56,6 +57,17 @@ def _generated() -> str:
         f"deploy_registry_password: {REGISTRY_PASSWORD}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _in_force() -> dict[str, str]:
+    """What a server that another clone of the repository deployed already uses.
+
+    A database keeps the password it was made with, whatever its environment says later.
+    """
+    container = instance("demo").container
+    text = docker("exec", container, "cat", "/opt/carrental/.env", check=False)
+    found = dict(line.partition("=")[::2] for line in text.splitlines())
+    return {name: found[name] for name in (*GENERATED, *FIXED) if found.get(name)}
 
 
 def _write(text: str) -> None:

@@ -65,6 +65,16 @@ def exists(instance: Instance, name: str) -> bool:
     )
 
 
+def drop(instance: Instance, prefix: str) -> None:
+    """Remove every snapshot whose name begins so; each is a copy of a whole server."""
+    repository = instance.snapshot_image("x").rpartition(":")[0]
+    for name in docker("images", "--format", "{{.Tag}}", repository).split():
+        if name.startswith(prefix):
+            docker("rmi", "--force", instance.snapshot_image(name), check=False)
+            docker("volume", "rm", instance.snapshot_volume(name), check=False)
+            say(f"  snapshot {name} of {instance.container} removed")
+
+
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,40}", name):
         raise DemoError(
