@@ -212,7 +212,7 @@ def binds(model: Model) -> list[tuple[str, str, bool]]:
     return found
 
 
-def traps(model: Model, stateful: Sequence[str]) -> list[str]:
+def traps(model: Model, held: Sequence[str]) -> list[str]:
     """Return what compose accepts and an operator will regret."""
     found = []
     owners: dict[str, str] = {}
@@ -230,7 +230,7 @@ def traps(model: Model, stateful: Sequence[str]) -> list[str]:
                 "compose starts only one."
             )
         for port in service.get("ports") or []:
-            if name in stateful and port.get("host_ip", "0.0.0.0") in ("", "0.0.0.0", "::"):  # noqa: S104
+            if name in held and port.get("host_ip", "0.0.0.0") in ("", "0.0.0.0", "::"):  # noqa: S104
                 found.append(
                     f"The service {name} publishes port {port.get('published')} to the world, "
                     "past any ufw rule; put 127.0.0.1: in front of it."

@@ -51,7 +51,7 @@ class Wish:
     env_remove: tuple[str, ...] = ()
     pins: Mapping[str, str] | None = None
     services: tuple[str, ...] = ()
-    stateful: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,20 +154,34 @@ def _sweep() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _link(src: str | None, dest: str, out: str, skip: Sequence[str]) -> None:
-    """Lay links to both trees over each other; what was delivered lies on top."""
+def _lay(src: str | None, dest: str, out: str, skip: Sequence[str]) -> None:
+    """Lay both trees over each other; what was delivered lies on top.
+
+    What only one tree has is linked as a whole. In a directory of both, files
+    are copied: a container that mounts it cannot follow a link out of it.
+    """
     os.makedirs(out, exist_ok=True)
     new = set(os.listdir(src)) if src else set()
     old = set(os.listdir(dest)) if os.path.isdir(dest) else set()
     for name in new | old:
+        target = os.path.join(out, name)
+        below = os.path.join(dest, name)
+        above = os.path.join(src, name) if src and name in new else None
         if name in skip:
             continue
-        above = os.path.join(src, name) if src and name in new else None
-        below = os.path.join(dest, name)
         if above and os.path.isdir(above):
-            _link(above, below, os.path.join(out, name), ())
+            _lay(above, below, target, ())
+        elif above or (src and _is_small_file(below)):
+            shutil.copy2(above or below, target)
         else:
-            os.symlink(above or below, os.path.join(out, name))
+            os.symlink(below, target)
+
+
+def _is_small_file(path: str) -> bool:
+    try:
+        return os.path.isfile(path) and os.path.getsize(path) <= _MOUNTED_BYTES
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -192,7 +206,7 @@ def _build(wish: Wish, folder: str) -> Candidate:
     env = _merge_env(wish, (old_env or b"").decode("utf-8", "replace"))
     # The operator's own state, and what is written below instead of linked.
     skip = (".git", ".ops", _compose.ENV_FILE, _compose.RELEASE_FILE)
-    _link(wish.src, wish.dest, folder, skip)
+    _lay(wish.src, wish.dest, folder, skip)
     _require_files(wish, folder)
     release_path = os.path.join(wish.dest, _compose.RELEASE_FILE)
     old_release = _read(release_path)
@@ -335,7 +349,7 @@ def _warnings(wish: Wish, heard: list[str], folder: str, model: _compose.Model) 
             for line in _compose.lines_using(_text(os.path.join(folder, file)), name)
         ]
         found.append(f"{name} is not set and counts as empty ({', '.join(places)}).")
-    return found + _compose.traps(model, wish.stateful)
+    return found + _compose.traps(model, wish.held)
 
 
 def _changes(wish: Wish, generated: Mapping[str, tuple[bytes, bytes | None]]) -> list[Change]:

@@ -2,114 +2,170 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection; it may change at any time.
-"""The Docker engine of the server, for operations: images and the containers of a project."""
+"""The Docker engine for operations: images, registries, and the containers of a project."""
 
 from __future__ import annotations
 
-import getpass
+import base64
+import http.client
+import json
 import os
 import socket
-import traceback
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
-from . import _plan, _registry
+from . import _registry
+from ._docker import (
+    PROJECT,
+    Container,
+    Docker,
+    DockerError,
+    _demultiplex,
+    _SocketConnection,
+)
 
-DOCKER_IMPORT_ERROR: str | None = None
-try:
-    import docker
-    import docker.errors
-    import docker.utils
-except ImportError:
-    DOCKER_IMPORT_ERROR = traceback.format_exc()
+_HUB_KEY = "https://index.docker.io/v1/"
+# A registry or a slow disk may need long between two signs of life.
+_PULL_TIMEOUT = 300.0
 
 
-class EngineError(Exception):
-    """What the engine could not do, as a whole sentence."""
+class Engine(Docker):
+    """The engine of this server, which can also fetch images."""
 
-
-class Engine:
-    """The engine that ``docker`` on this server would use."""
-
-    def __init__(self, timeout: int = 60) -> None:
-        where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    def __init__(self, timeout: float = 30.0) -> None:
+        where = os.environ.get("DOCKER_HOST", "")
+        path = where.removeprefix("unix://") if where.startswith("unix://") else ""
+        super().__init__(path or "/var/run/docker.sock", timeout)
         self.host = socket.gethostname()
-        try:
-            self.api: Any = docker.APIClient(
-                version="auto", timeout=timeout, **docker.utils.kwargs_from_env()
-            )
-            self.info: dict[str, Any] = self.api.info()
-        except docker.errors.DockerException as error:
-            reason = str(error)
-            if "Permission denied" in reason:
-                raise EngineError(
-                    f"The user {getpass.getuser()} may not use the Docker engine at {where}; "
-                    "add it to the group docker (playbooks/bootstrap.yml does) and log in again."
-                ) from error
-            raise EngineError(
-                f"The Docker engine does not answer at {where} ({reason}); start it, or run "
-                "playbooks/bootstrap.yml on a new server."
-            ) from error
+        self.info: dict[str, Any] = self.get("/info")
 
-    def containers(self, project: str) -> list[_plan.Container]:
+    def services(self, project: str) -> list[Container]:
         """Return the containers of the services of a project, running or not."""
-        label = f"com.docker.compose.project={project}"
         found = []
-        for listed in self.api.containers(all=True, filters={"label": label}):
-            try:
-                shown = _plan.container(self.api.inspect_container(listed["Id"]))
-            except docker.errors.NotFound:
-                # It went away between the two questions.
+        for listed in self.containers():
+            if (listed.get("Labels") or {}).get(PROJECT) != project:
                 continue
-            if shown:
-                found.append(shown)
+            try:
+                container = self.inspect(listed["Id"])
+            except DockerError as error:
+                if "No such container" in str(error):
+                    continue
+                raise
+            if not container.one_off:
+                found.append(container)
         return found
 
     def image(self, name: str) -> dict[str, Any] | None:
-        """Return a local image."""
+        """Return a local image, or nothing."""
         try:
-            found: dict[str, Any] = self.api.inspect_image(name)
-        except docker.errors.ImageNotFound:
-            return None
-        except docker.errors.APIError as error:
-            raise EngineError(f"Cannot look at the image {name}: {error.explanation}.") from error
+            found: dict[str, Any] = self.get(f"/images/{name}/json")
+        except DockerError as error:
+            if "No such image" in str(error) or "no such image" in str(error):
+                return None
+            raise
         return found
+
+    def log(self, container: Container, count: int) -> list[str]:
+        """Return the last lines that a container printed."""
+        query = {"stdout": "1", "stderr": "1", "tail": str(count)}
+        try:
+            data = self._call("GET", f"/containers/{container.id}/logs", query)
+        except DockerError:
+            # No log is no reason to hide the finding that it was wanted for.
+            return []
+        text = data if (container.raw.get("Config") or {}).get("Tty") else _demultiplex(data)
+        return [line.rstrip() for line in text.decode(errors="replace").splitlines()]
+
+    def tag(self, image_id: str, name: str) -> None:
+        """Give a local image one more name."""
+        reference = _registry.parse(name)
+        query = {"repo": reference.name, "tag": reference.tag or "latest"}
+        self._call("POST", f"/images/{image_id}/tag", query)
+
+    def remove(self, container: str) -> None:
+        """Remove a container, stopping it when it runs."""
+        self._call("DELETE", f"/containers/{container}", {"force": "1", "v": "1"})
 
     def resolve(self, image: str, auth: Mapping[str, str] | None) -> str:
         """Return the digest that a registry has for a tag."""
         try:
-            answer = self.api.inspect_distribution(image, auth_config=dict(auth) if auth else None)
-        except docker.errors.APIError as error:
-            raise self._registry_error(str(error.explanation or error), image, auth) from error
-        digest: str = answer["Descriptor"]["digest"]
+            answer = self._registry_call("GET", f"/distribution/{image}/json", {}, image, auth)
+        except DockerError as error:
+            raise self._explained(str(error), image, auth) from error
+        digest: str = json.loads(answer)["Descriptor"]["digest"]
         return digest
 
     def pull(self, image: str, auth: Mapping[str, str] | None) -> dict[str, Any]:
         """Pull an image by tag or digest, and return it as it lies on the server."""
         reference = _registry.parse(image)
+        query = {
+            "fromImage": reference.name,
+            "tag": reference.digest or reference.tag or "latest",
+        }
         try:
-            events = self.api.pull(
-                reference.name,
-                tag=reference.digest or reference.tag or "latest",
-                stream=True,
-                decode=True,
-                auth_config=dict(auth) if auth else None,
-            )
-            error = _registry.stream_error(events)
-        except docker.errors.APIError as failure:
-            error = str(failure.explanation or failure)
-        if error:
-            raise self._registry_error(error, image, auth)
+            answer = self._registry_call("POST", "/images/create", query, image, auth)
+        except DockerError as error:
+            raise self._explained(str(error), image, auth) from error
+        error_text = _registry.stream_error(answer.decode(errors="replace").splitlines())
+        if error_text:
+            raise self._explained(error_text, image, auth)
         found = self.image(image)
         if found is None:
-            raise EngineError(
-                f"{image} was pulled and is not on the server; something removes images at the "
+            raise _registry.RegistryError(
+                f"{image} was pulled and is not on {self.host}; something removes images at the "
                 "same time. Run again when it has ended."
             )
         return found
 
-    def _registry_error(
+    def _explained(
         self, error: str, image: str, auth: Mapping[str, str] | None
     ) -> _registry.RegistryError:
         username = auth["username"] if auth else ""
         return _registry.RegistryError(_registry.explain(error, image, username, self.host))
+
+    def _registry_call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        image: str,
+        auth: Mapping[str, str] | None,
+    ) -> bytes:
+        """Call the engine with a login for a registry in the header of the request."""
+        login = dict(auth) if auth else _stored_login(_registry.parse(image).registry)
+        header = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
+        target = quote(path) + (f"?{urlencode(query)}" if query else "")
+        connection = _SocketConnection(self.path, _PULL_TIMEOUT)
+        try:
+            connection.request(method, target, headers={"X-Registry-Auth": header})
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise DockerError(
+                f"The Docker engine did not finish the request for {image} "
+                f"({error or type(error).__name__}); see: journalctl -u docker."
+            ) from error
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            try:
+                message = str(json.loads(content)["message"])
+            except (ValueError, KeyError, TypeError):
+                message = f"the engine answered {answer.status}"
+            raise DockerError(message)
+        return content
+
+
+def _stored_login(registry: str) -> dict[str, str]:
+    """Return the login that the user of the server has stored for a registry, if any."""
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    try:
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as stream:
+            stored = json.load(stream).get("auths") or {}
+        key = _HUB_KEY if registry == _registry.DOCKER_HUB else registry
+        encoded = (stored.get(key) or {}).get("auth", "")
+        username, _, password = base64.b64decode(encoded).decode().partition(":")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {"username": username, "password": password} if username else {}

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from . import _configuration, _engine, _env_file
+from . import _configuration, _env_file
 
+DATA_ROLES = ("database", "cache", "object_store")
 _HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 _SECRET_OPTIONS = ("env", "registry_password")
 
@@ -40,10 +42,6 @@ class OperationModule:
         # Without this a terminated module would leave its temporary directory.
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _stop)
-        if _engine.DOCKER_IMPORT_ERROR is not None:
-            module.fail_json(
-                msg=missing_required_lib("docker"), exception=_engine.DOCKER_IMPORT_ERROR
-            )
 
     def fail(self, message: str, **result: Any) -> NoReturn:
         """End with one sentence and the facts that go with it."""
@@ -63,6 +61,7 @@ def _stop(number: int, _frame: object) -> NoReturn:
 def wish(params: dict[str, Any]) -> _configuration.Wish:
     """Return the configuration that the arguments of a module describe."""
     pins = params.get("pins")
+    table = params.get("table") or {}
     return _configuration.Wish(
         dest=params["dest"],
         src=params["src"],
@@ -71,6 +70,22 @@ def wish(params: dict[str, Any]) -> _configuration.Wish:
         env=_env_file.wanted(params["env"]),
         env_remove=tuple(params["env_remove"]),
         pins=None if pins is None else {str(key): str(value) for key, value in pins.items()},
-        services=tuple(params.get("services") or ()),
-        stateful=tuple(params.get("stateful") or ()),
+        services=tuple(aliases(table).values()),
+        held=tuple(held(table, params.get("replace") or ())),
     )
+
+
+def aliases(table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return what compose calls each service of the table."""
+    return {name: one.get("compose_service") or name for name, one in table.items()}
+
+
+def held(table: Mapping[str, Mapping[str, Any]], replace: Iterable[str]) -> list[str]:
+    """Return the services that hold data and that nobody asked to replace."""
+    names = aliases(table)
+    asked = set(replace)
+    return [
+        names[name]
+        for name, one in table.items()
+        if one.get("role") in DATA_ROLES and not {name, names[name]} & asked
+    ]

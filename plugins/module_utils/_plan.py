@@ -8,24 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from ._docker import Container
 
 # In the order in which an operator wants to read them.
 CREATE, RECREATE, START, HELD, KEEP = "create", "recreate", "start", "held", "keep"
 CHANGES = (CREATE, RECREATE, START)
-
-
-@dataclass(frozen=True)
-class Container:
-    """One container of the project, as the engine shows it."""
-
-    service: str
-    id: str
-    name: str
-    image_id: str
-    image: str
-    running: bool
-    config_hash: str
+_HASH = "com.docker.compose.config-hash"
 
 
 @dataclass(frozen=True)
@@ -34,25 +23,6 @@ class Step:
 
     action: str
     reasons: tuple[str, ...] = ()
-
-
-def container(shown: Mapping[str, Any]) -> Container | None:
-    """Return a container from the engine's inspection; none for a one-off or a stranger."""
-    config = shown.get("Config") or {}
-    labels = config.get("Labels") or {}
-    service = labels.get("com.docker.compose.service", "")
-    if not service or labels.get("com.docker.compose.oneoff", "False").lower() == "true":
-        return None
-    state = shown.get("State") or {}
-    return Container(
-        service=service,
-        id=str(shown.get("Id", "")),
-        name=str(shown.get("Name", "")).lstrip("/"),
-        image_id=str(shown.get("Image", "")),
-        image=str(config.get("Image", "")),
-        running=bool(state.get("Running")) and not state.get("Restarting"),
-        config_hash=labels.get("com.docker.compose.config-hash", ""),
-    )
 
 
 def steps(
@@ -79,7 +49,7 @@ def steps(
             continue
         reasons = [] if differing.get(service) == ["new"] else list(differing.get(service, ()))
         stale = any(
-            hashes.get(service) and one.config_hash and one.config_hash != hashes[service]
+            hashes.get(service) and one.labels.get(_HASH, hashes[service]) != hashes[service]
             for one in own
         )
         if stale and not reasons:

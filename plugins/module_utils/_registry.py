@@ -11,6 +11,7 @@ password never lies in a file, not even for the time of a pull.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -147,10 +148,14 @@ def explain(error: str, image: str, username: str, host: str) -> str:
     )
 
 
-def stream_error(events: Iterable[Mapping[str, Any]]) -> str:
+def stream_error(lines: Iterable[str]) -> str:
     """Return the error that a pull ended with, or nothing."""
-    for event in events:
-        if event.get("error"):
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("error"):
             return str(event["error"])
     return ""
 

@@ -20,7 +20,7 @@ description:
 author:
   - Car Rental Platform Team (@carrental)
 requirements:
-  - The Docker engine and the Python package C(docker) on the server.
+  - The Docker engine on the server.
 extends_documentation_fragment:
   - carrental.ops._attributes
 attributes:
@@ -105,6 +105,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _docker,
     _engine,
     _operation_module,
     _registry,
@@ -181,8 +182,8 @@ class Puller:
         wanted = _ARCHITECTURES.get(wanted, wanted)
         if local.get("Architecture") not in (None, "", wanted):
             raise _registry.RegistryError(
-                f"{image} is built for {local['Architecture']}, and {self.engine.host} is {wanted}; "
-                "push an image for both."
+                f"{image} is built for {local['Architecture']}, and {self.engine.host} has "
+                f"{wanted}; push an image for both."
             )
         return str(local["Id"])
 
@@ -196,7 +197,7 @@ def require_space(engine: _engine.Engine, wanted_mb: int) -> None:
     status = os.statvfs(root)
     free_mb = status.f_bavail * status.f_frsize // 2**20
     if free_mb < wanted_mb:
-        raise _engine.EngineError(
+        raise _docker.DockerError(
             f"{engine.host} has {free_mb} MB free for images in {root}, and {wanted_mb} MB are "
             "demanded (deploy_min_free_mb); free space first."
         )
@@ -229,7 +230,7 @@ def main() -> None:
     )
     run = _operation_module.OperationModule(module)
     try:
-        puller = Puller(_engine.Engine(timeout=300), run.params)
+        puller = Puller(_engine.Engine(), run.params)
         images = puller.resolve()
         others = puller.missing()
         wanted = [one for one in images.values() if one["pulled"]]
@@ -239,7 +240,7 @@ def main() -> None:
                 one["image_id"] = puller.pull(one["reference"])
             for image in others:
                 puller.pull(image)
-    except (_engine.EngineError, _registry.RegistryError) as error:
+    except (_docker.DockerError, _registry.RegistryError) as error:
         run.fail(str(error))
     result: dict[str, Any] = {"changed": bool(wanted or others), "images": images, "others": others}
     if module._diff:

@@ -21,7 +21,7 @@ description:
 author:
   - Car Rental Platform Team (@carrental)
 requirements:
-  - The Docker engine with Compose 2.20 or later, and the Python package C(docker), on the server.
+  - The Docker engine with Compose 2.20 or later on the server.
 extends_documentation_fragment:
   - carrental.ops._attributes
 attributes:
@@ -68,16 +68,26 @@ options:
       - Image of each released service by digest. They are written to C(compose.release.yml), the last file of
         every compose call. Without it that file stays as it is.
     type: dict
-  services:
-    description: Services that the compose files have to have.
+  table:
+    description:
+      - The table of services, as the role C(stack) holds it. The compose files have to have each of them.
+      - A container of a service that holds data (V(database), V(cache), V(object_store)) is never replaced; what
+        would replace it is reported as V(held).
+    type: dict
+    default: {}
+  replace:
+    description: Services that hold data and may be replaced this time.
     type: list
     elements: str
     default: []
-  stateful:
-    description: Services whose container is never replaced; what would replace it is reported as V(held).
-    type: list
-    elements: str
-    default: []
+  tests:
+    description:
+      - How the configuration of a service is tried, as a command by service. It runs in a container of its own,
+        with the candidate's files, before anything is written, when the service exists and one of the files that
+        it mounts changes.
+      - Not run in check mode, which starts no container.
+    type: dict
+    default: {}
   state_dir:
     description:
       - Directory of the records of releases. The newest good one tells which configuration the containers read.
@@ -133,16 +143,37 @@ services:
       plain_image: carrental-api
       present: true
       reasons: [image]
+      role: stateless
+      tier: 1
 reload:
-  description: Mounted files that a kept container has not read in their new form, by service.
+  description: >-
+    What a kept container has to read again, by service. These are mounted files that it has not read in their new
+    form and, for a proxy, the addresses of services that get a new container.
   returned: success
   type: dict
-  sample: {"nginx": ["nginx/nginx.conf"]}
+  sample: {"nginx": ["nginx/nginx.conf", "addresses of api"]}
+actions:
+  description: All that has to be done, in words.
+  returned: success
+  type: list
+  elements: str
+  sample: ["add in .env: JWT_SECRET", "recreate api (image)", "reload nginx (addresses of api)"]
 config:
   description: Hashes of the files and of C(.env), and the names of its keys, as a record of a release holds them.
   returned: success
   type: dict
   sample: {"files": {"nginx/nginx.conf": "9f86d08…"}, "env": {"sha256": "60303ae…", "keys": ["JWT_SECRET"]}}
+aliases:
+  description: What compose calls each service of O(table).
+  returned: success
+  type: dict
+  sample: {"api": "api"}
+tested:
+  description: Services whose new files were tried in a container of their own.
+  returned: success
+  type: list
+  elements: str
+  sample: [nginx]
 compose_files:
   description: Absolute paths of the files of every compose call, in order.
   returned: success
@@ -151,14 +182,17 @@ compose_files:
   sample: [/opt/carrental/docker-compose.prod.yml, /opt/carrental/compose.release.yml]
 """
 
+import shlex
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
     _configuration,
+    _docker,
     _engine,
     _env_file,
+    _one_off,
     _operation_module,
     _plan,
     _releases,
@@ -167,25 +201,31 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
 EXPECTED = (
     _compose.ComposeError,
     _configuration.ConfigurationError,
-    _engine.EngineError,
+    _docker.DockerError,
     _env_file.EnvFileError,
+    _one_off.OneOffError,
     _releases.ReleaseError,
 )
+_LAST_TIER = 3
+_TEST_TIMEOUT = 60
 
 
-def describe(proved: _configuration.Candidate, engine: _engine.Engine) -> dict[str, Any]:
+def describe(
+    proved: _configuration.Candidate, engine: _engine.Engine, table: dict[str, Any]
+) -> dict[str, Any]:
     """Return what the containers need, and what a record will say."""
     wish = proved.wish
+    described = {alias: table[name] for name, alias in _operation_module.aliases(table).items()}
     names = _compose.services(proved.model)
     images = {name: _compose.image_name(proved.model, wish.project, name) for name in names}
     local = {name: engine.image(image) for name, image in images.items()}
     steps = _plan.steps(
         services=list(names),
-        containers=engine.containers(wish.project),
+        containers=engine.services(wish.project),
         differing=_configuration.differing(proved),
         hashes=proved.hashes,
         image_ids={name: str(image["Id"]) for name, image in local.items() if image},
-        held=wish.stateful,
+        held=wish.held,
     )
     return {
         name: {
@@ -196,9 +236,79 @@ def describe(proved: _configuration.Candidate, engine: _engine.Engine) -> dict[s
             "present": local[name] is not None,
             "built": bool(names[name].get("build")),
             "mounts": sorted(proved.mounted.get(name, {})),
+            "role": described.get(name, {}).get("role") or "monitor",
+            "tier": int(described.get(name, {}).get("tier", _LAST_TIER)),
         }
         for name, step in steps.items()
     }
+
+
+def to_reload(
+    proved: _configuration.Candidate,
+    services: dict[str, Any],
+    recorded: dict[str, str] | None,
+) -> dict[str, list[str]]:
+    """Return what kept containers have to read again, and why."""
+    kept = [name for name, one in services.items() if one["action"] == _plan.KEEP]
+    found = _configuration.reloads(proved, recorded, kept)
+    moved = [
+        name
+        for name, one in services.items()
+        if one["role"] == "stateless" and one["action"] in _plan.CHANGES
+    ]
+    for name in kept if moved else ():
+        # It looks up its upstreams once, when it reads its configuration.
+        if services[name]["role"] == "proxy":
+            found.setdefault(name, []).append(f"addresses of {', '.join(moved)}")
+    return found
+
+
+def actions(
+    proved: _configuration.Candidate, services: dict[str, Any], reload: dict[str, list[str]]
+) -> list[str]:
+    """Return what has to be done, in words."""
+    found = [f"write {one.path} ({one.action})" for one in proved.changes if one.path != ".env"]
+    for verb, keys in (
+        ("add", proved.env.added),
+        ("change", proved.env.changed),
+        ("remove", proved.env.removed),
+    ):
+        if keys:
+            found.append(f"{verb} in .env: {', '.join(keys)}")
+    for name, one in services.items():
+        why = f" ({', '.join(one['reasons'])})" if one["reasons"] else ""
+        if one["action"] == _plan.HELD:
+            found.append(f"leave {name} as it is, for it holds data{why}")
+        elif one["action"] != _plan.KEEP:
+            found.append(f"{one['action']} {name}{why}")
+    return found + [f"reload {name} ({', '.join(why)})" for name, why in reload.items()]
+
+
+def try_out(
+    proved: _configuration.Candidate,
+    engine: _engine.Engine,
+    services: dict[str, Any],
+    tests: dict[str, Any],
+) -> list[str]:
+    """Let each service that has a test judge its new files; return whose were judged."""
+    touched = {change.path for change in proved.changes if change.content}
+    tried = []
+    for name, command in sorted(tests.items()):
+        service = services.get(name)
+        if service is None or service["action"] == _plan.CREATE:
+            # Nothing runs that could break, and a proxy cannot find what does not run yet.
+            continue
+        files = sorted(touched & set(service["mounts"]))
+        if not files:
+            continue
+        done = _one_off.run(engine, proved.project, name, shlex.split(command), _TEST_TIMEOUT)
+        if done.rc != 0:
+            said = " ".join(_one_off.tail(f"{done.stdout}\n{done.stderr}", 5))
+            raise _configuration.ConfigurationError(
+                f"{name} refuses {', '.join(files)} ({command}): {said}"
+            )
+        tried.append(name)
+    return tried
 
 
 def main() -> None:
@@ -212,8 +322,9 @@ def main() -> None:
             "env": {"type": "dict", "default": {}, "no_log": True},
             "env_remove": {"type": "list", "elements": "str", "default": []},
             "pins": {"type": "dict"},
-            "services": {"type": "list", "elements": "str", "default": []},
-            "stateful": {"type": "list", "elements": "str", "default": []},
+            "table": {"type": "dict", "default": {}},
+            "replace": {"type": "list", "elements": "str", "default": []},
+            "tests": {"type": "dict", "default": {}},
             "state_dir": {"type": "path"},
         },
         supports_check_mode=True,
@@ -224,10 +335,10 @@ def main() -> None:
         wish = _operation_module.wish(params)
         engine = _engine.Engine()
         with _configuration.candidate(wish) as proved:
-            services = describe(proved, engine)
+            services = describe(proved, engine, params["table"])
             current = _releases.current(params["state_dir"]) if params["state_dir"] else None
-            kept = [name for name, one in services.items() if one["action"] == _plan.KEEP]
             recorded = current["config"]["files"] if current else None
+            reload = to_reload(proved, services, recorded)
             result = {
                 "changed": bool(proved.changes),
                 "files": [{"path": one.path, "action": one.action} for one in proved.changes],
@@ -237,7 +348,10 @@ def main() -> None:
                     "removed": proved.env.removed,
                 },
                 "services": services,
-                "reload": _configuration.reloads(proved, recorded, kept),
+                "aliases": _operation_module.aliases(params["table"]),
+                "tested": [],
+                "reload": reload,
+                "actions": actions(proved, services, reload),
                 "config": _configuration.fingerprint(proved),
                 "compose_files": [f"{wish.dest}/{file}" for file in proved.project.files],
             }
@@ -246,6 +360,7 @@ def main() -> None:
             for warning in proved.warnings:
                 module.warn(run.masker.text(warning))
             if not module.check_mode:
+                result["tested"] = try_out(proved, engine, services, params["tests"])
                 _configuration.apply(proved)
     except EXPECTED as error:
         run.fail(str(error))
