@@ -12,6 +12,18 @@ from typing import Any
 from ansible_collections.carrental.ops.plugins.module_utils._checks import Thresholds
 from ansible_collections.carrental.ops.plugins.module_utils._running import Project
 
+DATABASE_THRESHOLDS = (
+    "connections_warn",
+    "connections_fail",
+    "long_transaction_s",
+    "idle_in_transaction_s",
+    "blocked_s",
+    "wraparound_warn",
+    "wraparound_fail",
+    "replication_lag_mb",
+    "slot_retained_mb",
+)
+
 
 def stack_argument_spec() -> dict[str, Any]:
     """Fragment ``carrental.ops._stack``."""

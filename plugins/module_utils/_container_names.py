@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from ansible_collections.carrental.ops.plugins.module_utils._checks import FAIL, Check, Subject
@@ -29,14 +30,29 @@ def peers(container: Container, others: dict[str, list[Container]]) -> tuple[lis
     networks = {name for name, address in container.networks.items() if address}
     near, far = [], []
     for service, group in others.items():
-        running = [other for other in group if other.running and other.id != container.id]
+        # One without any network has a check of its own that says so.
+        running = [
+            other
+            for other in group
+            if other.running and other.id != container.id and any(other.networks.values())
+        ]
         if not running:
             continue
         if any(networks & other.networks.keys() for other in running):
             near.append(service)
-        elif service in container.depends_on and networks:
+        elif networks and needs(container, service):
             far.append(service)
     return near, far
+
+
+def needs(container: Container, service: str) -> bool:
+    """Whether a container was declared to depend on a service, or is configured to call it.
+
+    ``docker compose up --no-deps`` leaves the declaration out of the labels.
+    """
+    host = re.compile(rf"(?:@|//){re.escape(service)}(?:[:/?]|$)")
+    called = any(host.search(value) for value in container.environment.values())
+    return called or service in container.depends_on
 
 
 def probe(
@@ -86,8 +102,14 @@ def judge(subject: Subject, container: str, wanted: list[str], output: str) -> C
     return subject.says(
         "dns",
         FAIL,
-        f"{subject.title} cannot resolve {', '.join(missing)}",
+        f"{subject.title} cannot resolve {_some(missing)}",
         f"DNS does not work in container {container}; see: docker exec {container} cat "
         f"/etc/resolv.conf, and recreate the container",
         container=container,
+        missing=missing,
     )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

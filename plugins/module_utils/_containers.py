@@ -98,9 +98,11 @@ def _notable(container: Container, events: list[dict[str, Any]], age: float | No
     """What is to be said of a container that serves; empty when nothing is."""
     name, health = container.name, container.state.get("Health") or {}
     if _restarts(container) and _young(age):
+        killed = _out_of_memory(container, events)
+        memory = f", killed for lack of memory{_limit(container)}" if killed else ""
         return (
             f"container {name} was restarted {age:.0f} s ago by Docker"
-            f"{_exit_text(_last_exit(events))}; see: docker logs --tail 100 {name}"
+            f"{_exit_text(_last_exit(events))}{memory}; see: docker logs --tail 100 {name}"
         )
     if container.state.get("OOMKilled"):
         return (
@@ -191,7 +193,7 @@ def _loop(container: Container, events: list[dict[str, Any]], age: float | None 
     restarts = _restarts(container)
     code = int(state.get("ExitCode") or 0) if state.get("Restarting") else _last_exit(events)
     text = f"container {container.name} restarts in a loop: {restarts} restarts{_exit_text(code)}"
-    if state.get("OOMKilled"):
+    if _out_of_memory(container, events):
         text += f", killed for lack of memory{_limit(container)}"
     if age is not None:
         text += f", up for {age:.0f} s"
@@ -209,6 +211,12 @@ def _last_exit(events: list[dict[str, Any]]) -> int | None:
     return None
 
 
+def _out_of_memory(container: Container, events: list[dict[str, Any]]) -> bool:
+    """The state forgets it with the next start; the engine's events do not."""
+    told = any(event.get("Action") == "oom" for event in events)
+    return told or bool(container.state.get("OOMKilled"))
+
+
 def _exit_text(code: int | None) -> str:
     if code is None:
         return ""
@@ -221,8 +229,9 @@ def _start_error(state: dict[str, Any]) -> str:
 
 
 def _last_output(health: dict[str, Any]) -> str:
-    log = health.get("Log") or []
-    output = " ".join(str(log[-1].get("Output", "")).split()) if log else ""
+    # The newest entry may be a success that came after the failures were counted.
+    failed = [entry for entry in health.get("Log") or [] if entry.get("ExitCode")]
+    output = " ".join(str(failed[-1].get("Output", "")).split()) if failed else ""
     return output[:200] or "it says nothing"
 
 
@@ -266,9 +275,12 @@ def seconds_since(moment: str, now: datetime) -> float | None:
 
 def _ago(moment: str) -> str:
     seconds = seconds_since(moment, datetime.now(timezone.utc))
-    if seconds is None:
-        return ""
+    return "" if seconds is None else f"{duration(seconds)} ago "
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago "
-    return f"{seconds:.0f} s ago "
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -20,6 +20,9 @@ _GOOD = {"ok", "up", "pass", "passing", "healthy", "ready", "connected", "green"
 
 _BAD = {"down", "error", "fail", "failed", "unhealthy", "disconnected"}
 
+# Members of the document itself, whose words say nothing about a part.
+_NOT_PARTS = ("status", "version", "release", "name")
+
 
 class HttpError(Exception):
     """No answer; the text says why, as the rest of a sentence."""
@@ -107,6 +110,18 @@ def request(wanted: Request) -> Answer:
         connection.certificate,
         wanted.url,
     )
+
+
+def handshake(wanted: Request) -> bytes:
+    """The certificate that a server shows, without asking it for anything."""
+    connection = _Connection(wanted)
+    try:
+        connection.connect()
+    except OSError as error:
+        raise HttpError(explain(error, wanted)) from error
+    finally:
+        connection.close()
+    return connection.certificate
 
 
 class _Connection(http.client.HTTPConnection):
@@ -211,6 +226,6 @@ def unhealthy_members(body: Any, path: str = "", depth: int = 0) -> list[str]:
                 found.append(f"{name} is {state[:40]}")
             elif state is None or not isinstance(state, str):
                 found += unhealthy_members(value, name, depth + 1)
-        elif depth == 0 and name != "status" and str(value).lower() in _BAD:
+        elif depth == 0 and name not in _NOT_PARTS and str(value).lower() in _BAD:
             found.append(f"{name} is {str(value).lower()}")
     return list(dict.fromkeys(found))

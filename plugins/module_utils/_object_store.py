@@ -69,7 +69,11 @@ def live(subject: Subject, login: Login, deep: bool = True) -> list[Check]:
 
 def judge_live(subject: Subject, name: str, answer: _http.Answer) -> Check:
     """What an answer of one of the two endpoints means."""
-    evidence: dict[str, Any] = {"status_code": answer.status, "latency_ms": answer.latency_ms}
+    evidence: dict[str, Any] = {
+        "status_code": answer.status,
+        "server": answer.headers.get("server", ""),
+        "latency_ms": answer.latency_ms,
+    }
     if answer.status == 200:
         return subject.passed(name, **evidence)
     # Another store than MinIO does not have them; the bucket decides there.
@@ -105,7 +109,7 @@ def bucket(subject: Subject, login: Login, deep: bool = True, canary: bool = Tru
     if not deep:
         return checks
     if not canary:
-        return [*checks, subject.skipped("canary", "left out")]
+        return [*checks, subject.skipped("canary", "left out, as asked")]
     _remove_leftovers(client, login.bucket, listing.get("Contents") or [])
     try:
         checks.append(_canary(subject, client, login))

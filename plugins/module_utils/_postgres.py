@@ -188,7 +188,7 @@ def _writable(
     if reason:
         return subject.down("write", reason, in_recovery=server["in_recovery"])
     if not options.canary:
-        return subject.skipped("write", "the write probe was left out")
+        return subject.skipped("write", "left out, as asked")
     if not options.deep:
         return subject.skipped("write", "a quick check does not write")
     started = time.monotonic()

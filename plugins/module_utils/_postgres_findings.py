@@ -105,12 +105,8 @@ def root_blockers(rows: list[dict[str, Any]]) -> dict[int, list[int]]:
 
 
 def _blocked(subject: Subject, rows: list[dict[str, Any]], thresholds: Thresholds) -> Check:
-    waiting = {
-        row["pid"]: float(row["query_s"] or 0)
-        for row in rows
-        if row.get("blocked_by") and float(row["query_s"] or 0) >= thresholds.blocked_s
-    }
-    if not waiting:
+    waiting = {row["pid"]: float(row["query_s"] or 0) for row in rows if row.get("blocked_by")}
+    if max(waiting.values(), default=0) < thresholds.blocked_s:
         return subject.passed("blocked")
     known = {row["pid"]: row for row in rows}
     roots = root_blockers(rows)

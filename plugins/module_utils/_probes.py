@@ -174,9 +174,8 @@ def _read(probe: Probe, data: bytes, max_bytes: int) -> list[Check]:
             )
         ]
     checks = [Check(**found) for found in answer["checks"]]
-    for check in checks:
-        if check.latency_ms is None:
-            check.latency_ms = round(answer["ms"], 1)
+    if len(checks) == 1 and checks[0].latency_ms is None:
+        checks[0].latency_ms = round(answer["ms"], 1)
     return checks
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +103,50 @@ def look(docker: Docker, project: Project, services: Iterable[Service]) -> Runni
         if not container.running or container.raw.get("RestartCount"):
             running.events[container.id] = _events(docker, container)
     return running
+
+
+def unknown(project: Project, services: Iterable[Service], running: Running) -> list[Service]:
+    """Services without a container that no compose file of the project names either.
+
+    A rough look, for no YAML library has to be on the server: it may take another
+    key for a service, but misses none. Where no file can be read nobody knows.
+    """
+    text = ""
+    for name in project.compose_files:
+        try:
+            with open(os.path.join(project.source, name), encoding="utf-8") as stream:
+                text += stream.read() + "\n"
+        except (OSError, UnicodeDecodeError):
+            continue
+    if not text or running.down:
+        return []
+    return [
+        service
+        for service in services
+        if not service.managed
+        and not running.services.get(service.name)
+        and not re.search(rf"^\s+[\"']?{re.escape(service.compose_service)}[\"']?\s*:", text, re.M)
+    ]
+
+
+def no_such_service(project: Project, service: Service) -> InputError:
+    """The refusal of a service that is nowhere."""
+    return InputError(
+        f"There is no service {service.compose_service} in project {project.name}: no container, "
+        f"and not in {', '.join(project.compose_files)} of {project.source}; check its name. "
+        "Nothing was changed."
+    )
+
+
+def absence(project: Project, service: Service, declared: bool) -> str:
+    """What to do about a service without a container."""
+    missing = f"there is no container of it in project {project.name}"
+    if declared:
+        return f"{missing}; create it with: {project.command} up -d {service.compose_service}"
+    return (
+        f"{missing}, and no compose file names it; take it out of the table of services with "
+        f"carrental_services: {service.name}: enabled: false"
+    )
 
 
 def _events(docker: Docker, container: Container) -> list[dict[str, Any]]:

@@ -90,12 +90,13 @@ def probes(place: Place, settings: Settings, masker: Masker) -> list[Probe]:
                 service.endpoint.tls,
                 service.endpoint.hostname,
                 settings.timeout,
-                verify=service.endpoint.tls,
+                verify=service.endpoint.tls and service.endpoint.validate_certs,
                 ca_file=service.endpoint.ca_file,
             ),
             _http.Expected(service.status, service.json, service.json_degraded),
             service.version_key,
             settings.released,
+            settings.thresholds,
         )
         return [
             Probe(

@@ -26,6 +26,7 @@ _ENDPOINT_KEYS = {
     "tls": bool,
     "ca_file": str,
     "hostname": str,
+    "validate_certs": bool,
 }
 
 
@@ -47,6 +48,7 @@ class Endpoint:
     tls: bool = False
     ca_file: str = ""
     hostname: str = ""
+    validate_certs: bool = True
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,8 @@ def _endpoint(service: str, given: Any) -> Endpoint:
             values["password"] = read_secret(str(value))
         elif key == "port":
             values["port"] = _port(service, "port", value, True)
-        elif key == "tls":
-            values["tls"] = value in (True, "true", "True", "yes", 1)
+        elif _ENDPOINT_KEYS[key] is bool:
+            values[key] = value in (True, "true", "True", "yes", 1)
         else:
             values[key] = str(value)
     return Endpoint(**values)

@@ -56,6 +56,10 @@ class Request:
     database: str = ""
     bucket: str = ""
     docker_socket: str = "/var/run/docker.sock"
+    # Refuse a service that no compose file names: the caller mistyped it.
+    known_only: bool = False
+    # The version to compare with, when it is not the one of the release.
+    version: str = ""
 
 
 @dataclass
@@ -80,11 +84,16 @@ def check_stack(request: Request) -> Health:
     started = time.monotonic()
     services, with_host = parse_table(request.services, request.only, request.endpoints)
     docker = Docker(request.docker_socket, timeout=request.probe_timeout)
-    running = _running.look(docker, request.project, services)
+    running = _running.Running(docker)
+    if not services or not all(service.managed for service in services):
+        running = _running.look(docker, request.project, services)
+    unknown = _running.unknown(request.project, services, running)
+    if unknown and request.known_only:
+        raise _running.no_such_service(request.project, unknown[0])
     release, release_checks = _release(request)
     masker = _masker(request, running, services)
 
-    checks = _container_checks(request, services, running, release)
+    checks = _container_checks(request, services, running, release, unknown)
     probes = _service_probes_of(request, services, running, release, masker)
     if request.deep:
         probes += _name_probes(services, running)
@@ -121,12 +130,14 @@ def _order(names: list[str], check: Check) -> tuple[int, str]:
 
 
 def _release(request: Request) -> tuple[_releases.Release | None, list[Check]]:
+    if not request.state_dir:
+        return None, []
     try:
         return _releases.current(request.state_dir), []
     except _releases.ReleaseError as error:
         return None, [
             _host.HOST.says(
-                "release", _checks.WARN, "The record of the release is lost", str(error)
+                "release", _checks.WARN, "The record of the release cannot be read", str(error)
             )
         ]
 
@@ -154,6 +165,7 @@ def _container_checks(
     services: list[Service],
     running: Running,
     release: _releases.Release | None,
+    unknown: list[Service],
 ) -> list[Check]:
     """What the state of the containers tells, without asking them."""
     checks = []
@@ -164,14 +176,13 @@ def _container_checks(
         if service.managed and not found:
             continue
         if running.down:
-            checks.append(subject.down("container", f"Docker is not running ({running.down})"))
+            checks.append(subject.down("container", "Docker is not running"))
             continue
         if not found:
             checks.append(
                 subject.down(
                     "container",
-                    f"there is no container of it in project {request.project.name}; create it "
-                    f"with: {request.project.command} up -d {service.compose_service}",
+                    _running.absence(request.project, service, declared=service not in unknown),
                 )
             )
         for container in found:
@@ -196,7 +207,7 @@ def _service_probes_of(
         request.domain,
         request.database,
         request.bucket,
-        release["version"] if release else "",
+        request.version or (release["version"] if release else ""),
         max(request.probe_timeout - _MARGIN, request.probe_timeout / 2),
     )
     probes: list[Probe] = []

@@ -67,7 +67,10 @@ def _proxy_cause(check: Check, own: list[Check], proxy_works: bool) -> Check:
         return check
     if not proxy_works:
         return replace(check, status=NOT_RUN, detail="the proxy does not serve")
-    direct = [other for other in own if other.name.endswith(".http")]
+    direct = [other for other in own if other.name.endswith((".container", ".http"))]
+    if any(other.status in (FAIL, WARN) for other in direct):
+        # The cause is told already; that users feel it stays in the checks.
+        return replace(check, detail="", evidence={**check.evidence, "reason": check.detail})
     code = check.evidence.get("status_code")
     if code in _proxy_probe.GATEWAY_ERRORS and any(other.status == OK for other in direct):
         return replace(
@@ -148,7 +151,7 @@ def besides(running: Running) -> list[Check]:
     for container in running.one_offs:
         status = str(container.state.get("Status", ""))
         age = _containers.seconds_since(str(container.raw.get("Created", "")), now)
-        since = f" for {age / 60:.0f} min" if age is not None else ""
+        since = f" for {_containers.duration(age)}" if age is not None else ""
         what = (
             "a migration or a deploy that is under way, or was cut off"
             if container.running
@@ -159,7 +162,7 @@ def besides(running: Running) -> list[Check]:
             _host.HOST.says(
                 f"one_off:{container.name}",
                 WARN,
-                f"One-off container {container.name} is {status}{since}",
+                f"One-off container {container.name} has been {status}{since}",
                 what,
                 container=container.name,
             )

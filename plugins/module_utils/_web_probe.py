@@ -7,11 +7,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.carrental.ops.plugins.module_utils import _http
-from ansible_collections.carrental.ops.plugins.module_utils._checks import FAIL, Check, Subject
+from ansible_collections.carrental.ops.plugins.module_utils import _http, _proxy_probe
+from ansible_collections.carrental.ops.plugins.module_utils._checks import (
+    FAIL,
+    Check,
+    Subject,
+    Thresholds,
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Wanted:
     expected: _http.Expected
     version_key: str = ""
     released: str = ""
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 def check(subject: Subject, wanted: Wanted) -> list[Check]:
@@ -31,6 +37,12 @@ def check(subject: Subject, wanted: Wanted) -> list[Check]:
     except _http.HttpError as error:
         return [subject.down("http", str(error), url=wanted.request.url)]
     checks = [judge(subject, answer, wanted.expected)]
+    if answer.certificate:
+        name = wanted.request.hostname or wanted.request.host
+        hostname = name if wanted.request.verify else ""
+        checks.append(
+            _proxy_probe.certificate(subject, answer.certificate, wanted.thresholds, hostname)
+        )
     if wanted.version_key and isinstance(answer.json, dict):
         found = answer.json.get(wanted.version_key)
         checks.append(version(subject, "" if found is None else str(found), wanted.released))
@@ -43,6 +55,7 @@ def judge(subject: Subject, answer: _http.Answer, expected: _http.Expected) -> C
     evidence: dict[str, Any] = {
         "url": answer.url,
         "status_code": answer.status,
+        "server": answer.headers.get("server", ""),
         "body": _body(answer),
         "latency_ms": answer.latency_ms,
     }
