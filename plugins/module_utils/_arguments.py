@@ -47,7 +47,8 @@ def login_argument_spec(service: str, port: int) -> dict[str, Any]:
         "login_host": {"type": "str"},
         "login_port": {"type": "int", "default": port},
         "login_user": {"type": "str"},
-        "login_password_file": {"type": "path"},
+        # The path of a file, which is no secret.
+        "login_password_file": {"type": "path", "no_log": False},
         "login_tls": {"type": "bool", "default": False},
         "ca_file": {"type": "path"},
     }

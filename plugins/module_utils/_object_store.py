@@ -13,7 +13,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import _http
-from ansible_collections.carrental.ops.plugins.module_utils._checks import Check, Subject
+from ansible_collections.carrental.ops.plugins.module_utils._checks import (
+    NOT_RUN,
+    OK,
+    Check,
+    Subject,
+)
 
 LIBRARY, PACKAGE = "boto3", "python3-boto3"
 # Names of our own, which no application lists.
@@ -44,6 +49,14 @@ class Login:
     def endpoint(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+def check(subject: Subject, login: Login, deep: bool = True, canary: bool = True) -> list[Check]:
+    """All checks of a store; who does not answer at all is not asked for a bucket."""
+    checks = live(subject, login, deep)
+    if checks[0].status in (OK, NOT_RUN):
+        checks += bucket(subject, login, deep, canary)
+    return checks
 
 
 def live(subject: Subject, login: Login, deep: bool = True) -> list[Check]:

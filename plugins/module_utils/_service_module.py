@@ -77,9 +77,9 @@ def run(
                 known_only=True,
             )
         )
-    except (InputError, DockerError) as error:
+    except InputError as error:
         module.fail_json(msg=str(error))
-    except ValueError as error:
+    except (DockerError, ValueError) as error:
         module.fail_json(msg=f"{error} Nothing was changed.")
     asked = [check["latency_ms"] for check in health.checks if check["latency_ms"] is not None]
     module.exit_json(

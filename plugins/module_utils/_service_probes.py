@@ -125,24 +125,8 @@ def probes(place: Place, settings: Settings, masker: Masker) -> list[Probe]:
     if service.probe == "object_store":
         store = store_login(place, settings)
         masker.add(store.secret_key)
-        return [
-            Probe(
-                service.subject,
-                "live",
-                target,
-                partial(_object_store.live, service.subject, store, settings.deep),
-                hint,
-            ),
-            Probe(
-                service.subject,
-                "bucket",
-                target,
-                partial(
-                    _object_store.bucket, service.subject, store, settings.deep, settings.canary
-                ),
-                hint,
-            ),
-        ]
+        run = partial(_object_store.check, service.subject, store, settings.deep, settings.canary)
+        return [Probe(service.subject, "live", target, run, hint)]
     return []
 
 

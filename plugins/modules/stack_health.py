@@ -358,9 +358,7 @@ def main() -> None:
         )
     except InputError as error:
         module.fail_json(msg=str(error))
-    except ValueError as error:
-        module.fail_json(msg=f"{error} Nothing was changed.")
-    except DockerError as error:
+    except (DockerError, ValueError) as error:
         module.fail_json(msg=f"{error} Nothing was changed.")
     module.exit_json(
         changed=False,
