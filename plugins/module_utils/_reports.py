@@ -36,7 +36,7 @@ def save(directory: Path, operation: str, result: dict[str, Any], keep: int) -> 
 
     :param directory: existing directory of the reports.
     :param keep: how many reports of this operation stay, 1 or more.
-    :returns: path of the written file, mode 0600.
+    :returns: path of the written file, mode 0600, owned as the directory is.
     :raises OSError: when the directory is missing or the disk is full; nothing is left behind then.
     """
     target = directory / report_name(operation, datetime.now(timezone.utc))
@@ -47,6 +47,10 @@ def save(directory: Path, operation: str, result: dict[str, Any], keep: int) -> 
             stream.write("\n")
             stream.flush()
             os.fsync(stream.fileno())
+        if os.geteuid() == 0:
+            # bootstrap runs as root; the deploy user must be able to read and drop its reports.
+            owner = directory.stat()
+            os.chown(scratch, owner.st_uid, owner.st_gid)
         Path(scratch).rename(target)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
