@@ -142,28 +142,28 @@ def ending(container: Container, events: list[dict[str, Any]]) -> str:
     if by_hand is None and policy in _RESTARTING_POLICIES and not state.get("OOMKilled"):
         by_hand = "stopped"
     if by_hand:
-        return f"container {name} was {by_hand} by hand {when}(exit code {code}); {again}"
+        return f"container {name} was {by_hand} by hand{when} (exit code {code}); {again}"
     if state.get("OOMKilled"):
         return (
-            f"container {name} died {when}: killed for lack of memory{_limit(container)}; "
+            f"container {name} died{when}: killed for lack of memory{_limit(container)}; "
             f"raise its limit or find the leak, then {again}"
         )
     if policy == "on-failure" and code:
         tries = _restarts(container)
         return (
-            f"container {name} died {when}{_exit_text(code)}, Docker gave up after "
+            f"container {name} died{when}{_exit_text(code)}, Docker gave up after "
             f"{tries} restarts; "
             f"see: docker logs --tail 100 {name}"
         )
     if code == 0:
-        return f"container {name} ended {when}by itself or was stopped (exit code 0); {again}"
+        return f"container {name} ended{when} by itself or was stopped (exit code 0); {again}"
     why = (
         "Docker did not restart it"
         if policy in _RESTARTING_POLICIES
         else "it has no restart policy"
     )
     return (
-        f"container {name} died {when}{_exit_text(code)}, and {why}; "
+        f"container {name} died{when}{_exit_text(code)}, and {why}; "
         f"see: docker logs --tail 100 {name}, then {again}"
     )
 
@@ -275,7 +275,7 @@ def seconds_since(moment: str, now: datetime) -> float | None:
 
 def _ago(moment: str) -> str:
     seconds = seconds_since(moment, datetime.now(timezone.utc))
-    return "" if seconds is None else f"{duration(seconds)} ago "
+    return "" if seconds is None else f" {duration(seconds)} ago"
 
 
 def duration(seconds: float) -> str:

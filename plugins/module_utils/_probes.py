@@ -15,6 +15,7 @@ import json
 import os
 import selectors
 import signal
+import sys
 import time
 import traceback
 from collections import deque
@@ -135,6 +136,7 @@ def _start(probe: Probe, seconds: float) -> tuple[int, int]:
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
+        sys.stdout = sys.stderr = os.fdopen(null, "w")
         data = _work(probe)
         while data:
             data = data[os.write(writer, data) :]
