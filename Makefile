@@ -68,7 +68,11 @@ molecule: setup ## Scenarios on a server of their own; SCENARIO=x for one
 	$(DEMO) secrets
 	for scenario in $(SCENARIO); do
 	  echo "== molecule $$scenario"
+	  # What it remembers of an earlier run would let it skip create and prepare.
+	  molecule reset --scenario-name "$$scenario" >/dev/null 2>&1
+	  # A failed scenario leaves its server to be looked at; a passed one removes it.
 	  molecule test --scenario-name "$$scenario" --destroy never
+	  molecule destroy --scenario-name "$$scenario" >/dev/null 2>&1
 	done
 
 .PHONY: test
@@ -84,6 +88,7 @@ proof: setup ## The exhaustive tier; resumes; rm -r .build/proof to start over
 	for scenario in $(SCENARIO); do
 	  if [[ -e $(PROOF_DONE)/$$scenario ]]; then echo "== proof $$scenario: done before"; continue; fi
 	  echo "== proof $$scenario"
+	  molecule reset --scenario-name "$$scenario" >/dev/null 2>&1
 	  CARRENTAL_TIER=proof molecule test --scenario-name "$$scenario" --destroy never
 	  touch $(PROOF_DONE)/$$scenario
 	done
