@@ -144,7 +144,8 @@ def explain(stderr: str, project: Project) -> str:
             if error_text(alone.run("config", "--quiet", "--no-interpolate").stderr) == error:
                 line = re.search(r"line (\d+)", error)
                 where = f"{file} line {line[1]}" if line else file
-                return f"{where} is not valid YAML: {error.removeprefix('yaml: ')}."
+                why = re.sub(r"^yaml: (line \d+: )?", "", error)
+                return f"{where} is not valid YAML: {why}."
         return f"One of {files} is not valid YAML: {error.removeprefix('yaml: ')}."
     error = error.replace(project.directory.rstrip("/") + "/", "")
     return f"Compose refuses {files}: {error or 'it gave no reason'}."

@@ -29,6 +29,8 @@ from ._masking import Masker
 
 PREFIX = "carrental-candidate-"
 PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
+# A user, a database, a bucket: what names of variables end with that hold no secret.
+_PUBLIC = ("USER", "USERNAME", "DB", "DATABASE", "BUCKET", "HOST", "PORT", "NAME", "ENV")
 _STALE_AFTER = 3600
 _MOUNTED_FILES = 200
 _MOUNTED_BYTES = 4 * 1024 * 1024
@@ -576,11 +578,17 @@ def _shown(content: bytes | None, masker: Masker) -> str:
 
 def masker(dest: str, given: Mapping[str, str]) -> Masker:
     """Return what knows the secrets of the old and of the new ``.env``."""
-    known = Masker()
-    known.add_environment(given)
     try:
         old = _env_file.values(_text(os.path.join(dest, _compose.ENV_FILE)))
     except (_env_file.EnvFileError, ConfigurationError):
-        return known
-    known.add_environment({key: value for key, value in old.items() if value})
+        old = {}
+    environments = [{key: value for key, value in old.items() if value}, given]
+    known = Masker(public=[name for one in environments for name in public_names(one)])
+    for environment in environments:
+        known.add_environment(environment)
     return known
+
+
+def public_names(environment: Mapping[str, str]) -> list[str]:
+    """Return the values that are printed anyway; a secret like one of them cannot be hidden."""
+    return [value for key, value in environment.items() if key.upper().endswith(_PUBLIC)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ._docker import Container
 
@@ -25,6 +26,22 @@ class Step:
     reasons: tuple[str, ...] = ()
 
 
+def dependencies(services: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Return what each service depends on, directly or not."""
+    direct = {name: set(one.get("depends_on") or ()) for name, one in services.items()}
+    found: dict[str, set[str]] = {}
+    for name in services:
+        seen: set[str] = set()
+        waiting = list(direct[name])
+        while waiting:
+            other = waiting.pop()
+            if other not in seen:
+                seen.add(other)
+                waiting += direct.get(other, ())
+        found[name] = seen
+    return found
+
+
 def steps(
     *,
     services: Collection[str],
@@ -33,6 +50,7 @@ def steps(
     hashes: Mapping[str, str],
     image_ids: Mapping[str, str],
     held: Collection[str],
+    excused: Collection[str] = (),
 ) -> dict[str, Step]:
     """Return the step of each service.
 
@@ -40,6 +58,8 @@ def steps(
     :param hashes: compose's hash of each definition as it is on disk now.
     :param image_ids: image each service is to run, where it is known.
     :param held: services whose containers are never replaced without being asked.
+    :param excused: services whose hash says nothing. Compose before 2.30 counts what a service
+        depends on, and ``--no-deps``, which spares a held service, leaves that out.
     """
     found: dict[str, Step] = {}
     for service in services:
@@ -51,6 +71,7 @@ def steps(
         stale = any(
             hashes.get(service) and one.labels.get(_HASH, hashes[service]) != hashes[service]
             for one in own
+            if service not in excused
         )
         if stale and not reasons:
             reasons.append("started from another configuration")

@@ -86,6 +86,13 @@ options:
     description: Database of the application.
     type: str
     default: carrental
+  passed:
+    description:
+      - Migrations that the database held after this very image was released. When it holds exactly
+        these, nothing can be pending, and no container is started to ask.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -115,6 +122,18 @@ migrations:
   returned: always
   type: dict
   sample: {"head": "20260301090000_booking_note", "applied": ["20260102090000_init"]}
+applied:
+  description: Migrations that were applied before one failed.
+  returned: failure
+  type: list
+  elements: str
+  sample: []
+failed_migrations:
+  description: Migrations that failed in the database and block every later one until they are resolved.
+  returned: failure
+  type: list
+  elements: str
+  sample: [20260315090000_broken]
 log:
   description: The last lines of what the commands printed.
   returned: always
@@ -159,13 +178,14 @@ class Migration:
         self.params = params
         self.log: list[str] = []
 
-    def held(self) -> dict[str, Any]:
+    def held(self) -> _migrations.Held:
         """Return the migrations that the database holds."""
         containers = self.engine.services(self.params["project"])
         service = self.params["database_service"]
         database = next((one for one in containers if one.service == service), None)
-        applied = _migrations.applied(self.engine, database, self.params["database"])
-        return {"head": applied[-1] if applied else None, "applied": applied or []}
+        return (
+            _migrations.held(self.engine, database, self.params["database"]) or _migrations.Held()
+        )
 
     def _run(self, command: str) -> _compose.Completed:
         words = shlex.split(command)
@@ -180,17 +200,17 @@ class Migration:
         if not self.params["status_command"]:
             return None
         done = self._run(self.params["status_command"])
-        status = _migrations.parse_status(f"{done.stdout}\n{done.stderr}")
+        output = f"{done.stdout}\n{done.stderr}"
+        status = _migrations.parse_status(output)
         if status.failed:
             raise _migrations.MigrationError(
-                f"The database holds a migration that failed before: {', '.join(status.failed)}; "
-                "repair the schema, then mark it with prisma migrate resolve (--rolled-back or "
-                "--applied), and deploy again."
+                f"The database holds a migration that failed before: {', '.join(status.failed)}. No "
+                "other is applied until it is resolved; nothing was migrated now."
             )
         if not status.known:
             raise _migrations.MigrationError(
                 f"{self.params['status_command']} ended with {done.rc} and does not say what is "
-                f"pending: {' '.join(self.log[-3:])}"
+                f"pending: {_migrations.reason(output)}"
             )
         return list(status.pending)
 
@@ -199,7 +219,8 @@ class Migration:
         done = self._run(self.params["command"])
         if done.rc != 0:
             raise _migrations.MigrationError(
-                f"{self.params['command']} ended with {done.rc}: {' '.join(self.log[-8:])}"
+                f"{self.params['command']} ended with {done.rc}: "
+                f"{_migrations.reason(f'{done.stdout}{chr(10)}{done.stderr}')}"
             )
 
 
@@ -220,39 +241,47 @@ def main() -> None:
             "timeout": {"type": "int", "default": 900},
             "database_service": {"type": "str", "default": "postgres"},
             "database": {"type": "str", "default": "carrental"},
+            "passed": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     run = _operation_module.OperationModule(module)
-    log: list[str] = []
-    migrations: dict[str, Any] = {"head": None, "applied": []}
+    work: Migration | None = None
+    before = after = _migrations.Held()
+    changed = False
+    pending: list[str] = []
     try:
         engine = _engine.Engine()
         _one_off.leftovers(engine, run.params["project"])
         with _configuration.candidate(_operation_module.wish(run.params)) as proved:
             work = Migration(engine, proved, run.params)
-            before = migrations = work.held()
-            pending: list[str] = []
-            changed = False
-            if not module.check_mode:
-                log = work.log
-                found = work.pending()
-                log = work.log
-                if found is None or found:
-                    try:
-                        work.apply()
-                    finally:
-                        log, migrations = work.log, work.held()
-                    new = [one for one in migrations["applied"] if one not in before["applied"]]
-                    pending = found if found is not None else new
-                    changed = bool(pending) or found is None
+            before = after = work.held()
+            known = before.applied and not before.failed and not before.rolled_back
+            passed = known and list(before.applied) == run.params["passed"]
+            found = [] if module.check_mode or passed else work.pending()
+            if not module.check_mode and (found is None or found or before.rolled_back):
+                # From here on the database is touched, whatever comes of it.
+                changed = True
+                try:
+                    work.apply()
+                finally:
+                    after = work.held()
+                pending = [one for one in after.applied if one not in before.applied] or found or []
+                changed = bool(pending) or found is None
     except EXPECTED as error:
-        run.fail(str(error), log=log, migrations=migrations)
+        run.fail(
+            str(error),
+            changed=changed,
+            log=work.log if work else [],
+            migrations=after.as_dict(),
+            applied=[one for one in after.applied if one not in before.applied],
+            failed_migrations=list(after.failed),
+        )
     result: dict[str, Any] = {
         "changed": changed,
         "pending": pending,
-        "migrations": migrations,
-        "log": log,
+        "migrations": after.as_dict(),
+        "log": work.log if work else [],
     }
     if module._diff:
         result["diff"] = {

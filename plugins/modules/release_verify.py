@@ -118,8 +118,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _configuration,
     _docker,
     _engine,
+    _masking,
     _operation_module,
     _verification,
 )
@@ -145,19 +147,19 @@ def sentence(outcome: _verification.Outcome, proxy: _verification.Proxy | None) 
     )
 
 
-def look_at(
-    engine: _engine.Engine,
-    params: dict[str, Any],
-    run: _operation_module.OperationModule,
-    logs: bool,
-) -> list[dict[str, Any]]:
+def look_at(engine: _engine.Engine, params: dict[str, Any], logs: bool) -> list[dict[str, Any]]:
     """Return the containers of the released services, with their last lines where it helps."""
     found = []
     for container in engine.services(params["project"]):
         if container.service in params["images"]:
-            run.masker.add_environment(container.environment)
+            environment = container.environment
+            masker = _masking.Masker(
+                public=[params["project"], *_configuration.public_names(environment)]
+            )
+            masker.add_environment(environment)
             lines = engine.log(container, params["log_lines"]) if logs else []
-            found.append(_verification.shown(container, lines))
+            shown = _verification.shown(container, [masker.text(line) for line in lines])
+            found.append(shown)
     return found
 
 
@@ -196,7 +198,7 @@ def main() -> None:
             consecutive=params["consecutive"],
             interval=params["interval"],
         )
-        containers = look_at(engine, params, run, logs=not outcome.passed)
+        containers = look_at(engine, params, logs=not outcome.passed)
     except _docker.DockerError as error:
         run.fail(str(error))
     run.exit(

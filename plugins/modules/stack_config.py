@@ -92,6 +92,13 @@ options:
     description:
       - Directory of the records of releases. The newest good one tells which configuration the containers read.
     type: path
+  state:
+    description:
+      - With V(present) the proved configuration is put in place.
+      - With V(proved) nothing is written, also outside check mode; RV(ignore:changed) tells whether it would be.
+    type: str
+    choices: [proved, present]
+    default: present
 """
 
 EXAMPLES = r"""
@@ -102,7 +109,7 @@ EXAMPLES = r"""
     project: carrental
     files: [docker-compose.prod.yml, docker-compose.monitoring.yml]
     env: "{{ carrental_env }}"
-  check_mode: true
+    state: proved
   register: candidate
 
 - name: Put it in place, with the images of the release
@@ -138,6 +145,7 @@ services:
     api:
       action: recreate
       built: true
+      held_dependencies: []
       image: carrental-api
       mounts: []
       plain_image: carrental-api
@@ -211,22 +219,31 @@ _TEST_TIMEOUT = 60
 
 
 def describe(
-    proved: _configuration.Candidate, engine: _engine.Engine, table: dict[str, Any]
+    proved: _configuration.Candidate,
+    engine: _engine.Engine,
+    table: dict[str, Any],
+    as_recorded: bool,
 ) -> dict[str, Any]:
-    """Return what the containers need, and what a record will say."""
+    """Return what the containers need."""
     wish = proved.wish
     described = {alias: table[name] for name, alias in _operation_module.aliases(table).items()}
     names = _compose.services(proved.model)
     images = {name: _compose.image_name(proved.model, wish.project, name) for name in names}
     local = {name: engine.image(image) for name, image in images.items()}
-    steps = _plan.steps(
-        services=list(names),
-        containers=engine.services(wish.project),
-        differing=_configuration.differing(proved),
-        hashes=proved.hashes,
-        image_ids={name: str(image["Id"]) for name, image in local.items() if image},
-        held=wish.held,
-    )
+    look: dict[str, Any] = {
+        "services": list(names),
+        "containers": engine.services(wish.project),
+        "differing": _configuration.differing(proved),
+        "hashes": proved.hashes,
+        "image_ids": {name: str(image["Id"]) for name, image in local.items() if image},
+        "held": wish.held,
+    }
+    steps = _plan.steps(**look)
+    needs = _plan.dependencies(names)
+    kept_back = {name for name, step in steps.items() if step.action == _plan.HELD}
+    if as_recorded:
+        excused = [name for name in names if needs[name] & kept_back]
+        steps = _plan.steps(**look, excused=excused)
     return {
         name: {
             "action": step.action,
@@ -237,6 +254,7 @@ def describe(
             "built": bool(names[name].get("build")),
             "mounts": sorted(proved.mounted.get(name, {})),
             "role": described.get(name, {}).get("role") or "monitor",
+            "held_dependencies": sorted(needs[name] & kept_back),
             "tier": int(described.get(name, {}).get("tier", _LAST_TIER)),
         }
         for name, step in steps.items()
@@ -326,6 +344,7 @@ def main() -> None:
             "replace": {"type": "list", "elements": "str", "default": []},
             "tests": {"type": "dict", "default": {}},
             "state_dir": {"type": "path"},
+            "state": {"type": "str", "choices": ["proved", "present"], "default": "present"},
         },
         supports_check_mode=True,
     )
@@ -335,8 +354,10 @@ def main() -> None:
         wish = _operation_module.wish(params)
         engine = _engine.Engine()
         with _configuration.candidate(wish) as proved:
-            services = describe(proved, engine, params["table"])
             current = _releases.current(params["state_dir"]) if params["state_dir"] else None
+            config = _configuration.fingerprint(proved)
+            as_recorded = current is not None and current["config"] == config
+            services = describe(proved, engine, params["table"], as_recorded)
             recorded = current["config"]["files"] if current else None
             reload = to_reload(proved, services, recorded)
             result = {
@@ -352,7 +373,7 @@ def main() -> None:
                 "tested": [],
                 "reload": reload,
                 "actions": actions(proved, services, reload),
-                "config": _configuration.fingerprint(proved),
+                "config": config,
                 "compose_files": [f"{wish.dest}/{file}" for file in proved.project.files],
             }
             if module._diff:
@@ -361,7 +382,8 @@ def main() -> None:
                 module.warn(run.masker.text(warning))
             if not module.check_mode:
                 result["tested"] = try_out(proved, engine, services, params["tests"])
-                _configuration.apply(proved)
+                if params["state"] == "present":
+                    _configuration.apply(proved)
     except EXPECTED as error:
         run.fail(str(error))
     run.exit(result)
