@@ -122,7 +122,7 @@ def fetch(path: str, base: str = HTTPS) -> tuple[int, str]:
         capture_output=True,
         check=False,
     )
-    body, _, code = done.stdout.rpartition("\n")
+    body, code = done.stdout.rsplit("\n", 1)
     return int(code or 0), body
 
 

@@ -36,8 +36,9 @@ fi
 
 rm -rf "$root/.build/ansible_collections/carrental"
 mkdir -p "$copy"
-# Without the link to ourselves, the demo's own programs, and what is not shipped.
-git ls-files -z -co --exclude-standard -- . ':!collections/ansible_collections' ':!demo' |
+# What is shipped, and the unit tests. Not the link to ourselves, the demo and the
+# scenarios: lint and mypy read those, and links to folders are not allowed here.
+git ls-files -z -co --exclude-standard -- . ':!collections/ansible_collections' ':!demo' ':!molecule' ':!tests/bench' |
   while IFS= read -r -d '' file; do [[ -e $file || -L $file ]] && printf '%s\0' "$file"; done |
   xargs -0 cp --parents -Pt "$copy"
 cd "$copy"
