@@ -92,7 +92,7 @@ def test_labels_of_compose() -> None:
     labels = {
         "com.docker.compose.service": "api",
         "com.docker.compose.oneoff": "True",
-        "com.docker.compose.depends_on": "postgres:service_healthy:false,redis:service_started:true",
+        "com.docker.compose.depends_on": "postgres:service_healthy:false,redis:x:true",
     }
     found = container(Config={"Labels": labels})
     assert (found.service, found.one_off) == ("api", True)
