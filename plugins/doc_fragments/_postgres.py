@@ -28,8 +28,8 @@ options:
   login_password_file:
     description:
       - File on the server that holds the password of the role. Without it, what the container was
-        told in E(POSTGRES_PASSWORD) or E(POSTGRES_PASSWORD_FILE). A password is never an option:
-        it would stand in logs.
+        told in E(POSTGRES_PASSWORD) or E(POSTGRES_PASSWORD_FILE). A password is never an
+        option, for it would stand in logs.
     type: path
   login_db:
     description: Database to log in to. Without it, what the container was told in E(POSTGRES_DB).

@@ -24,8 +24,6 @@ CANARY_PREFIX = "carrental.ops:health:"
 _CANARY_SECONDS = "60"
 _CLIENTS_PERCENT, _MEMORY_PERCENT = 90, 95
 
-Reply = str | int | None | list["Reply"]
-
 
 class RedisError(Exception):
     """An error reply, as the server worded it, or the end of the connection."""
@@ -66,7 +64,7 @@ class Connection:
         self._stream.close()
         self._socket.close()
 
-    def command(self, *words: str) -> Reply:
+    def command(self, *words: str) -> object:
         """Send a command and return the reply; an error reply is raised."""
         encoded = [word.encode() for word in words]
         head = b"*%d\r\n" % len(encoded)
@@ -75,7 +73,7 @@ class Connection:
         )
         return self._reply()
 
-    def _reply(self) -> Reply:
+    def _reply(self) -> object:
         line = self._stream.readline(65536)
         if not line.endswith(b"\r\n"):
             raise RedisError("the connection was closed")

@@ -222,7 +222,8 @@ def main() -> None:
             "status": {"type": "list", "elements": "int", "default": [200]},
             "json": {"type": "dict", "default": {}},
             "json_degraded": {"type": "dict", "default": {}},
-            "version_key": {"type": "str", "default": ""},
+            # The name of a member, which is no secret.
+            "version_key": {"type": "str", "default": "", "no_log": False},
             "version": {"type": "str", "default": ""},
             "hostname": {"type": "str", "default": ""},
             "validate_certs": {"type": "bool", "default": True},

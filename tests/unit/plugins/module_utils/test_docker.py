@@ -105,7 +105,7 @@ def test_published_ports() -> None:
     assert container(HostConfig={"PortBindings": bindings}).published == {443}
 
 
-LISTED = [
+LISTED: list[dict[str, Any]] = [
     {"Id": "1", "Names": ["/x"], "Labels": {_docker.PROJECT: "carrental", _docker.SERVICE: "api"}},
     {"Id": "2", "Names": ["/redis"], "Labels": {}},
     {"Id": "3", "Names": ["/api"], "Labels": {_docker.PROJECT: "other", _docker.SERVICE: "api"}},

@@ -10,6 +10,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -238,7 +239,7 @@ def programs() -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Login]:
+def server() -> Iterator[Login]:
     """A server of its own, for the length of this file."""
     where = programs()
     if not Path(where, "initdb").exists():
@@ -249,8 +250,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Login]:
             pwd.getpwnam(user)
         except KeyError:
             pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-    folder = Path(tmp_path_factory.mktemp("postgres").parent.parent.parent, f"pg-{os.getpid()}")
-    folder.mkdir()
+    # Not in pytest's directory, which other users may not enter.
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
     if user:
         shutil.chown(folder, user)
     with socket.create_server(("127.0.0.1", 0)) as free:
