@@ -127,8 +127,8 @@ class Docker:
             ) from error
         except TimeoutError as error:
             raise DockerDownError(
-                f"Docker accepts on {self.path} and gives no answer within {self.timeout:g} s; "
-                "see: journalctl -u docker."
+                f"it accepts on {self.path} and says nothing within {self.timeout:g} s; "
+                "see: journalctl -u docker"
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise DockerDownError(_why_down(self.path, error)) from error

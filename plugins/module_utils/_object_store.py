@@ -24,6 +24,10 @@ LIBRARY, PACKAGE = "boto3", "python3-boto3"
 # Names of our own, which no application lists.
 CANARY_PREFIX = ".carrental-ops/health/"
 _LEFTOVER_AGE = timedelta(hours=1)
+_NO_CREDENTIALS = (
+    "its bucket cannot be checked: no credentials in the container's environment "
+    "(MINIO_ROOT_USER and MINIO_ROOT_PASSWORD); give user and password_file in endpoints"
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ def bucket(subject: Subject, login: Login, deep: bool = True, canary: bool = Tru
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
     except ImportError:
         return [subject.down("bucket", missing_library())]
+    if not login.access_key or not login.secret_key:
+        return [subject.down("bucket", _NO_CREDENTIALS)]
     client = _client(login)
     started = time.monotonic()
     try:

@@ -87,8 +87,10 @@ def look(docker: Docker, project: Project, services: Iterable[Service]) -> Runni
     for identity, compose_service in selected:
         try:
             container = docker.inspect(identity)
-        except _docker.DockerDownError:
-            raise
+        except _docker.DockerDownError as error:
+            # It stopped answering meanwhile: what was seen so far still counts.
+            running.down = str(error)
+            break
         except _docker.DockerError:
             # Gone between the list and the look.
             continue

@@ -175,8 +175,8 @@ def _container_checks(
         found = running.services.get(service.name, [])
         if service.managed and not found:
             continue
-        if running.down:
-            checks.append(subject.down("container", "Docker is not running"))
+        if running.down and not found:
+            checks.append(subject.down("container", "Docker does not answer"))
             continue
         if not found:
             checks.append(

@@ -135,7 +135,7 @@ def engine(running: Running) -> list[Check]:
     if not running.down:
         return []
     host = _host.HOST
-    return [host.says("docker", FAIL, "Docker is not running", running.down)]
+    return [host.says("docker", FAIL, "Docker does not answer", running.down)]
 
 
 def besides(running: Running) -> list[Check]:

@@ -195,5 +195,5 @@ def test_accepts_and_never_answers(tmp_path: Path) -> None:
     ):
         Docker(str(path), 0.3).containers()
     assert str(caught.value) == (
-        f"Docker accepts on {path} and gives no answer within 0.3 s; see: journalctl -u docker."
+        f"it accepts on {path} and says nothing within 0.3 s; see: journalctl -u docker"
     )

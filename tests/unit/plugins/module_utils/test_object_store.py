@@ -116,6 +116,14 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_no_credentials() -> None:
+    (check,) = _object_store.bucket(MINIO, Login("10.0.0.4", 9000, "", "", "carrental"))
+    assert check.detail == (
+        "its bucket cannot be checked: no credentials in the container's environment "
+        "(MINIO_ROOT_USER and MINIO_ROOT_PASSWORD); give user and password_file in endpoints"
+    )
+
+
 def test_secrets_and_places() -> None:
     assert "s3cret" not in repr(LOGIN)
     assert LOGIN.endpoint == "http://10.0.0.4:9000"

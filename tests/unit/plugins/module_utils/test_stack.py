@@ -287,9 +287,9 @@ def test_the_project_has_another_name(world: World) -> None:
 
 def test_docker_is_down(world: World) -> None:
     health = world.check(docker_socket=str(world.folder / "gone.sock"), only=["api", "host"])
-    assert health.lines[0] == "[FAIL] API is not responding: Docker is not running"
+    assert health.lines[0] == "[FAIL] API is not responding: Docker does not answer"
     assert (
-        f"[FAIL] Docker is not running: there is no {world.folder}/gone.sock; start it with: "
+        f"[FAIL] Docker does not answer: there is no {world.folder}/gone.sock; start it with: "
         "systemctl start docker, and see: journalctl -u docker"
     ) in health.lines
 
