@@ -232,7 +232,7 @@ def _last_output(health: dict[str, Any]) -> str:
     # The newest entry may be a success that came after the failures were counted.
     failed = [entry for entry in health.get("Log") or [] if entry.get("ExitCode")]
     output = " ".join(str(failed[-1].get("Output", "")).split()) if failed else ""
-    return output[:200] or "it says nothing"
+    return output[:200] or "it gives no reason"
 
 
 def _limit(container: Container) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -119,23 +120,20 @@ def bucket(subject: Subject, login: Login, deep: bool = True, canary: bool = Tru
     started = time.monotonic()
     try:
         listing = client.list_objects_v2(Bucket=login.bucket, Prefix=CANARY_PREFIX)
-    except ClientError as error:
-        return [subject.down("bucket", explain(_code(error), login), code=_code(error))]
-    except BotoCoreError as error:
-        return [subject.down("bucket", f"{login.place}: {_plain(error)}")]
+    except (ClientError, BotoCoreError) as error:
+        return [subject.down("bucket", _cause(error, login, explain), code=_code(error))]
     latency = round((time.monotonic() - started) * 1000, 1)
     checks = [subject.passed("bucket", bucket=login.bucket, latency_ms=latency)]
     if not deep:
         return checks
     if not canary:
         return [*checks, subject.skipped("canary", "left out, as asked")]
-    _remove_leftovers(client, login.bucket, listing.get("Contents") or [])
     try:
+        _remove_leftovers(client, login.bucket, listing.get("Contents") or [])
         checks.append(_canary(subject, client, login))
-    except ClientError as error:
-        checks.append(subject.down("canary", explain_write(_code(error), login), code=_code(error)))
-    except BotoCoreError as error:
-        checks.append(subject.down("canary", f"{login.place}: {_plain(error)}"))
+    except (ClientError, BotoCoreError) as error:
+        reason = _cause(error, login, explain_write)
+        checks.append(subject.down("canary", reason, code=_code(error)))
     return checks
 
 
@@ -247,10 +245,14 @@ def explain_write(code: str, login: Login) -> str:
     return f"it answers, but an object cannot be put, read and deleted in {login.bucket}: {code}"
 
 
+def _cause(error: Any, login: Login, named: Callable[[str, Login], str]) -> str:
+    """What the store answered, or why it did not."""
+    code = _code(error)
+    return named(code, login) if code else f"{login.place}: {' '.join(str(error).split())}"
+
+
 def _code(error: Any) -> str:
-    found = error.response.get("Error", {}).get("Code", "")
-    return str(found or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "unknown"))
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """The store's own code of an error; empty when it did not answer."""
+    answer = getattr(error, "response", None) or {}
+    found = answer.get("Error", {}).get("Code", "")
+    return str(found or answer.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
