@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 OK, WARN, FAIL, NOT_RUN = "ok", "warn", "fail", "not_run"
@@ -69,6 +69,8 @@ class Check:
     detail: str = ""
     latency_ms: float | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
+    # The service does not do its work: of a P3 that is a warning, but not like any other.
+    down: bool = False
 
     @property
     def line(self) -> str:
@@ -100,7 +102,8 @@ class Subject:
 
     def down(self, check: str, detail: str, **evidence: Any) -> Check:
         """It does not work; the severity decides whether that is a failure."""
-        return self._check(check, down_status(self.severity), self.down_text, detail, evidence)
+        status = down_status(self.severity)
+        return replace(self._check(check, status, self.down_text, detail, evidence), down=True)
 
     def skipped(self, check: str, detail: str, **evidence: Any) -> Check:
         """It was not looked at, and why."""
@@ -162,10 +165,12 @@ def service_line(checks: list[Check]) -> str:
     """One line for all checks of a service: the worst of them, with its reasons.
 
     Checks come in the order of cause and effect (container, answer, content),
-    so the first of the worst gives the text, and equal ones join its reason.
+    so the first of the worst gives the text, that of a service that is down before
+    others, and equal ones join its reason.
     """
     status = worst(check.status for check in checks)
     bad = [check for check in checks if check.status == status]
+    bad.sort(key=lambda check: not check.down)
     first = bad[0]
     details = [
         check.detail

@@ -66,7 +66,7 @@ def _proxy_cause(check: Check, own: list[Check], proxy_works: bool) -> Check:
     if check.status not in (FAIL, WARN):
         return check
     if not proxy_works:
-        return replace(check, status=NOT_RUN, detail="the proxy does not serve")
+        return replace(check, status=NOT_RUN, down=False, detail="the proxy does not serve")
     direct = [other for other in own if other.name.endswith((".container", ".http"))]
     if any(other.status in (FAIL, WARN) for other in direct):
         # The cause is told already; that users feel it stays in the checks.
@@ -91,6 +91,7 @@ def _one_of_several(check: Check, checks: list[Check]) -> Check:
     return replace(
         check,
         status=WARN,
+        down=False,
         summary=healthy.summary,
         detail=f"{len(bad)} of {len(siblings)} containers: {check.detail}",
     )

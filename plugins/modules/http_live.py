@@ -136,6 +136,10 @@ checks:
       description: One of V(ok), V(warn), V(fail) and V(not_run).
       type: str
       sample: ok
+    down:
+      description: Whether the service does not do its work; a warning may be less than that.
+      type: bool
+      sample: false
     severity:
       description: Always V(P1), for this module is asked about one service alone.
       type: str

@@ -253,6 +253,10 @@ checks:
       description: One of V(ok), V(warn), V(fail) and V(not_run).
       type: str
       sample: ok
+    down:
+      description: Whether the service does not do its work; a warning may be less than that.
+      type: bool
+      sample: false
     severity:
       description: How bad it is when the service is down, V(P1) to V(P4).
       type: str

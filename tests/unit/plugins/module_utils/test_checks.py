@@ -64,6 +64,13 @@ def test_a_failure_hides_warnings_of_its_service() -> None:
     assert service_line(checks) == "[FAIL] PostgreSQL is not ready: read-only"
 
 
+def test_a_warning_that_means_down_gives_the_text() -> None:
+    checks = [REDIS.finding("memory", "almost full"), REDIS.down("canary", "refuses to write")]
+    assert service_line(checks) == (
+        "[WARN] Redis is down (fallback): refuses to write; Redis is responding: almost full"
+    )
+
+
 def test_another_text_joins_with_its_own_words() -> None:
     checks = [
         POSTGRES.down("login", "refused"),
