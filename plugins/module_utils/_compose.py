@@ -25,6 +25,8 @@ _COMMENT = re.compile(r"(?m)(?:^|\s)#.*$")
 _REQUIRED = re.compile(r"(?<!\$)(?:\$\$)*\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<colon>:?)\?")
 _USED = re.compile(r"(?<!\$)(?:\$\$)*\$(?:\{(?P<braced>[A-Za-z_]\w*)|(?P<bare>[A-Za-z_]\w*))")
 _LOG = re.compile(r'^time="[^"]*" level=(?P<level>\w+) msg="(?P<text>(?:[^"\\]|\\.)*)"$')
+# How compose from 2.40 on reports broken YAML.
+_BROKEN = re.compile(r"failed to parse (?P<file>\S+): .* at L(?P<line>\d+)\.C\d+[^:]*: (?P<why>.*)")
 _UNSET = re.compile(r'^The "(?P<name>\w+)" variable is not set')
 _MISSING = re.compile(r"required variable (?P<name>\w+) is missing a value")
 
@@ -94,6 +96,26 @@ class Project:
             raise ComposeError(explain(done.stderr, self))
         return json.loads(done.stdout), warnings(done.stderr)
 
+    def up(
+        self,
+        services: Sequence[str],
+        *,
+        dependencies: bool,
+        recreate: bool,
+        wait_timeout: int,
+        dry_run: bool,
+        timeout: float,
+    ) -> Completed:
+        """Bring up services from local images and wait until they are healthy."""
+        arguments = ["--dry-run"] if dry_run else []
+        arguments += ["up", "--detach", "--no-build", "--pull", "never", "--no-color"]
+        arguments += ["--wait", "--wait-timeout", str(wait_timeout)]
+        if not dependencies:
+            arguments.append("--no-deps")
+        if not recreate:
+            arguments.append("--no-recreate")
+        return self.run(*arguments, "--", *services, timeout=timeout)
+
     def hashes(self) -> dict[str, str]:
         """Return the hash by which compose decides whether a container is out of date."""
         done = self.run("config", "--hash", "*")
@@ -123,8 +145,30 @@ def unset_variable(warning: str) -> str | None:
 
 def error_text(stderr: str) -> str:
     """Return the error of a compose command without its warnings."""
+    return " ".join(error_text_lines(stderr))
+
+
+def error_text_lines(stderr: str) -> list[str]:
+    """Return the lines of a compose command's error without its warnings."""
     lines = [line.strip() for line in stderr.splitlines()]
-    return " ".join(line for line in lines if line and not _LOG.match(line))
+    return [line for line in lines if line and not _LOG.match(line)]
+
+
+def dry_run_actions(stderr: str) -> list[str]:
+    """Return what compose says it would do with containers."""
+    found = []
+    for line in stderr.splitlines():
+        match = re.search(r"Container (\S+)\s+(Recreate|Create|Start)(d|ed)?$", line.strip())
+        if match and f"{match[2].lower()} {match[1]}" not in found:
+            found.append(f"{match[2].lower()} {match[1]}")
+    return found
+
+
+def up_error(stderr: str) -> str:
+    """Return why services did not come up, without the lines of progress."""
+    lines = [line.strip() for line in error_text_lines(stderr)]
+    told = [line for line in lines if not re.match(r"(Container|Network|Volume) \S+\s+\w+$", line)]
+    return " ".join(told) or "compose gave no reason"
 
 
 def missing_variable(error: str) -> str | None:
@@ -148,6 +192,10 @@ def explain(stderr: str, project: Project) -> str:
                 return f"{where} is not valid YAML: {why}."
         return f"One of {files} is not valid YAML: {error.removeprefix('yaml: ')}."
     error = error.replace(project.directory.rstrip("/") + "/", "")
+    broken = _BROKEN.search(error)
+    if broken:
+        place = f"{broken['file']} line {broken['line']}"
+        return f"{place} is not valid YAML: {broken['why'].rstrip('.')}."
     return f"Compose refuses {files}: {error or 'it gave no reason'}."
 
 

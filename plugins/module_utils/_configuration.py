@@ -28,10 +28,12 @@ from . import _compose, _env_file
 from ._masking import Masker
 
 PREFIX = "carrental-candidate-"
+# What a role delivers into, and would leave behind when its controller is killed.
+_DELIVERED = "carrental-deploy-"
 PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
 # A user, a database, a bucket: what names of variables end with that hold no secret.
 _PUBLIC = ("USER", "USERNAME", "DB", "DATABASE", "BUCKET", "HOST", "PORT", "NAME", "ENV")
-_STALE_AFTER = 3600
+_STALE_AFTER = 4 * 3600
 _MOUNTED_FILES = 200
 _MOUNTED_BYTES = 4 * 1024 * 1024
 _DIFF_BYTES = 256 * 1024
@@ -151,7 +153,7 @@ def _sweep() -> None:
             status = os.lstat(path)
         except FileNotFoundError:
             continue
-        mine = name.startswith(PREFIX) and status.st_uid == os.getuid()
+        mine = name.startswith((PREFIX, _DELIVERED)) and status.st_uid == os.getuid()
         if mine and time.time() - status.st_mtime > _STALE_AFTER:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -248,7 +250,7 @@ def _build(wish: Wish, folder: str) -> Candidate:
         env_text=env.text,
         warnings=_warnings(wish, heard, folder, mapped),
         mounted=_mounted(model, folder),
-        in_place=_single_files(wish, mapped, old_model),
+        in_place=_single_files(wish, folder, (mapped, old_model)),
         hashes=hashes,
         plain_images=plain_images,
     )
@@ -415,14 +417,14 @@ def _mounted(model: _compose.Model, folder: str) -> dict[str, dict[str, str]]:
 
 
 def _single_files(
-    wish: Wish, model: _compose.Model, old_model: _compose.Model | None
+    wish: Wish, folder: str, models: Sequence[_compose.Model | None]
 ) -> frozenset[str]:
     """Return the files that a container mounts by themselves, now or after the change."""
     found = set()
-    for one in (model, old_model):
-        for _, source, _ in _compose.binds(one) if one else []:
+    for model in models:
+        for _, source, _ in _compose.binds(model) if model else []:
             relative = os.path.relpath(source, wish.dest)
-            if not relative.startswith("..") and not os.path.isdir(source):
+            if not relative.startswith("..") and os.path.isfile(os.path.join(folder, relative)):
                 found.add(relative)
     return frozenset(found)
 

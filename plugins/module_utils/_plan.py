@@ -26,6 +26,22 @@ class Step:
     reasons: tuple[str, ...] = ()
 
 
+def happened(before: Collection[Container], after: Collection[Container]) -> list[str]:
+    """Return what became of the containers of a project, from two looks at them."""
+    old = {one.id: one for one in before}
+    services = {one.service for one in before}
+    found = []
+    for one in after:
+        earlier = old.get(one.id)
+        if earlier is None:
+            found.append(f"{'recreated' if one.service in services else 'created'} {one.service}")
+        elif earlier.state.get("StartedAt") != one.state.get("StartedAt"):
+            found.append(f"started {one.service}")
+    kept = {one.service for one in after}
+    found += [f"removed {service}" for service in services - kept]
+    return sorted(found)
+
+
 def dependencies(services: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
     """Return what each service depends on, directly or not."""
     direct = {name: set(one.get("depends_on") or ()) for name, one in services.items()}

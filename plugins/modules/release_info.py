@@ -58,7 +58,8 @@ current:
   returned: success
   type: dict
 previous:
-  description: The newest good release before it that had another version. Empty where there is none.
+  description: >-
+    The newest good release before it that had another version. Empty where there is none.
   returned: success
   type: dict
 releases:

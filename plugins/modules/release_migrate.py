@@ -36,7 +36,8 @@ options:
     type: path
     required: true
   src:
-    description: Directory on the server with the delivered files. See M(carrental.ops.stack_config).
+    description: >-
+      Directory on the server with the delivered files. See M(carrental.ops.stack_config).
     type: path
   files:
     description: Compose files relative to O(dest), in the order of C(-f).
@@ -102,7 +103,7 @@ EXAMPLES = r"""
     project: carrental
     files: [docker-compose.prod.yml]
     pins:
-      api: ghcr.io/example/backend@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      api: "{{ pulled.images.api.reference }}"
     service: api
     command: npx prisma migrate deploy
     status_command: npx prisma migrate status
@@ -129,7 +130,8 @@ applied:
   elements: str
   sample: []
 failed_migrations:
-  description: Migrations that failed in the database and block every later one until they are resolved.
+  description: >-
+    Migrations that failed in the database and block every later one until they are resolved.
   returned: failure
   type: list
   elements: str
@@ -256,8 +258,8 @@ def main() -> None:
         with _configuration.candidate(_operation_module.wish(run.params)) as proved:
             work = Migration(engine, proved, run.params)
             before = after = work.held()
-            known = before.applied and not before.failed and not before.rolled_back
-            passed = known and list(before.applied) == run.params["passed"]
+            held = list(before.applied)
+            passed = bool(held) and not before.failed and held == run.params["passed"]
             found = [] if module.check_mode or passed else work.pending()
             if not module.check_mode and (found is None or found or before.rolled_back):
                 # From here on the database is touched, whatever comes of it.

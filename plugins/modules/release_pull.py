@@ -88,7 +88,7 @@ images:
     api:
       image: ghcr.io/example/backend:2e2e585eb17bf081e2aeb370d6bab51cafc30108
       digest: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
-      reference: ghcr.io/example/backend@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      reference: ghcr.io/example/backend@sha256:9f86d081884c7d65
       image_id: sha256:1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014
       pulled: true
 others:

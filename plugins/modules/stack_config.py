@@ -11,13 +11,15 @@ module: stack_config
 short_description: Converge the configuration of the stack, after proving that it works
 version_added: 0.1.0
 description:
-  - Puts compose files, the proxy's and the monitoring's configuration, C(.env) and the pinned images in place.
-  - Before anything is touched, compose reads a throw-away copy of the result. Variables that are demanded and
-    missing (all of them, with the line that asks), broken YAML (with file and line), sources of bind mounts that
-    are not there, and services that no file has are refused, each in one sentence.
+  - Puts compose files, the proxy's and the monitoring's configuration, C(.env) and the pinned
+    images in place.
+  - Before anything is touched, compose reads a throw-away copy of the result. Variables that are
+    demanded and missing (all of them, with the line that asks), broken YAML (with file and line),
+    sources of bind mounts that are not there, and services that no file has are refused, each in
+    one sentence.
   - Files that were not delivered are left alone.
-  - Says what has to be done with each container afterwards, and which containers have not read a file that
-    they mount. It does neither.
+  - Says what has to be done with each container afterwards, and which containers have not read a
+    file that they mount. It does neither.
 author:
   - Car Rental Platform Team (@carrental)
 requirements:
@@ -41,7 +43,8 @@ options:
   src:
     description:
       - Directory on the server with the delivered files, at the same relative paths as in O(dest).
-      - A C(.env) in it is ignored, for values come from O(env). Without it the files that are there stay.
+      - A C(.env) in it is ignored, for values come from O(env). Without it the files that are there
+        stay.
     type: path
   files:
     description: Compose files relative to O(dest), in the order of C(-f).
@@ -65,14 +68,15 @@ options:
     default: []
   pins:
     description:
-      - Image of each released service by digest. They are written to C(compose.release.yml), the last file of
-        every compose call. Without it that file stays as it is.
+      - Image of each released service by digest. They are written to C(compose.release.yml), the
+        last file of every compose call. Without it that file stays as it is.
     type: dict
   table:
     description:
-      - The table of services, as the role C(stack) holds it. The compose files have to have each of them.
-      - A container of a service that holds data (V(database), V(cache), V(object_store)) is never replaced; what
-        would replace it is reported as V(held).
+      - The table of services, as the role C(stack) holds it. The compose files have to have each of
+        them.
+      - A container of a service that holds data (V(database), V(cache), V(object_store)) is never
+        replaced; what would replace it is reported as V(held).
     type: dict
     default: {}
   replace:
@@ -82,20 +86,22 @@ options:
     default: []
   tests:
     description:
-      - How the configuration of a service is tried, as a command by service. It runs in a container of its own,
-        with the candidate's files, before anything is written, when the service exists and one of the files that
-        it mounts changes.
+      - How the configuration of a service is tried, as a command by service. It runs in a container
+        of its own, with the candidate's files, before anything is written, when the service exists
+        and one of the files that it mounts changes.
       - Not run in check mode, which starts no container.
     type: dict
     default: {}
   state_dir:
     description:
-      - Directory of the records of releases. The newest good one tells which configuration the containers read.
+      - Directory of the records of releases. The newest good one tells which configuration the
+        containers read.
     type: path
   state:
     description:
       - With V(present) the proved configuration is put in place.
-      - With V(proved) nothing is written, also outside check mode; RV(ignore:changed) tells whether it would be.
+      - With V(proved) nothing is written, also outside check mode; RV(ignore:changed) tells whether
+        it would be.
     type: str
     choices: [proved, present]
     default: present
@@ -120,7 +126,7 @@ EXAMPLES = r"""
     files: [docker-compose.prod.yml, docker-compose.monitoring.yml]
     env: "{{ carrental_env }}"
     pins:
-      api: ghcr.io/example/backend@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      api: "{{ pulled.images.api.reference }}"
 """
 
 RETURN = r"""
@@ -137,8 +143,8 @@ env:
   sample: {"added": ["JWT_SECRET"], "changed": [], "removed": []}
 services:
   description: >-
-    Every service of the project. RV(services.*.action) is V(create), V(recreate), V(start), V(held) or V(keep),
-    with RV(services.*.reasons); V(held) would be recreated were it not stateful.
+    Every service of the project. RV(services.*.action) is V(create), V(recreate), V(start), V(held)
+    or V(keep), with RV(services.*.reasons); V(held) would be recreated were it not stateful.
   returned: success
   type: dict
   sample:
@@ -147,16 +153,16 @@ services:
       built: true
       held_dependencies: []
       image: carrental-api
+      image_id: sha256:1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014
       mounts: []
       plain_image: carrental-api
-      present: true
       reasons: [image]
       role: stateless
       tier: 1
 reload:
   description: >-
-    What a kept container has to read again, by service. These are mounted files that it has not read in their new
-    form and, for a proxy, the addresses of services that get a new container.
+    What a kept container has to read again, by service. These are mounted files that it has not
+    read in their new form and, for a proxy, the addresses of services that get a new container.
   returned: success
   type: dict
   sample: {"nginx": ["nginx/nginx.conf", "addresses of api"]}
@@ -166,11 +172,21 @@ actions:
   type: list
   elements: str
   sample: ["add in .env: JWT_SECRET", "recreate api (image)", "reload nginx (addresses of api)"]
+notes:
+  description: What is deliberately not done, in words.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 config:
-  description: Hashes of the files and of C(.env), and the names of its keys, as a record of a release holds them.
+  description: >-
+    Hashes of the files and of C(.env), and the names of its keys, as a record of a release holds
+    them.
   returned: success
   type: dict
-  sample: {"files": {"nginx/nginx.conf": "9f86d08…"}, "env": {"sha256": "60303ae…", "keys": ["JWT_SECRET"]}}
+  sample:
+    files: {nginx/nginx.conf: 9f86d081884c7d65}
+    env: {sha256: 60303ae22b998861, keys: [JWT_SECRET]}
 aliases:
   description: What compose calls each service of O(table).
   returned: success
@@ -250,7 +266,7 @@ def describe(
             "reasons": list(step.reasons),
             "image": images[name],
             "plain_image": proved.plain_images.get(name, images[name]),
-            "present": local[name] is not None,
+            "image_id": str((local[name] or {}).get("Id", "")),
             "built": bool(names[name].get("build")),
             "mounts": sorted(proved.mounted.get(name, {})),
             "role": described.get(name, {}).get("role") or "monitor",
@@ -261,10 +277,31 @@ def describe(
     }
 
 
+def is_unproven(
+    current: _releases.Release | None, config: dict[str, Any], services: dict[str, Any]
+) -> bool:
+    """Return whether containers may have changed since a proxy was last proved.
+
+    A run that was killed after new containers and before the reload leaves a
+    proxy with old addresses, and nothing else to do.
+    """
+    if current is None or current["config"]["env"] != config["env"]:
+        return True
+    files = [file for file in config["files"] if file.endswith((".yml", ".yaml"))]
+    if any(current["config"]["files"].get(file) != config["files"][file] for file in files):
+        return True
+    images = {name: one["image_id"] for name, one in current["services"].items()}
+    return any(
+        one["role"] == "stateless" and images.get(name) != one["image_id"]
+        for name, one in services.items()
+    )
+
+
 def to_reload(
     proved: _configuration.Candidate,
     services: dict[str, Any],
     recorded: dict[str, str] | None,
+    unproven: bool,
 ) -> dict[str, list[str]]:
     """Return what kept containers have to read again, and why."""
     kept = [name for name, one in services.items() if one["action"] == _plan.KEEP]
@@ -272,7 +309,7 @@ def to_reload(
     moved = [
         name
         for name, one in services.items()
-        if one["role"] == "stateless" and one["action"] in _plan.CHANGES
+        if one["role"] == "stateless" and (one["action"] in _plan.CHANGES or unproven)
     ]
     for name in kept if moved else ():
         # It looks up its upstreams once, when it reads its configuration.
@@ -295,11 +332,19 @@ def actions(
             found.append(f"{verb} in .env: {', '.join(keys)}")
     for name, one in services.items():
         why = f" ({', '.join(one['reasons'])})" if one["reasons"] else ""
-        if one["action"] == _plan.HELD:
-            found.append(f"leave {name} as it is, for it holds data{why}")
-        elif one["action"] != _plan.KEEP:
+        if one["action"] in _plan.CHANGES:
             found.append(f"{one['action']} {name}{why}")
     return found + [f"reload {name} ({', '.join(why)})" for name, why in reload.items()]
+
+
+def notes(services: dict[str, Any]) -> list[str]:
+    """Return what is deliberately not done."""
+    return [
+        f"{name} keeps its container, for it holds data ({', '.join(one['reasons'])}); "
+        f"to replace it name it in deploy_stateful"
+        for name, one in services.items()
+        if one["action"] == _plan.HELD
+    ]
 
 
 def try_out(
@@ -359,7 +404,8 @@ def main() -> None:
             as_recorded = current is not None and current["config"] == config
             services = describe(proved, engine, params["table"], as_recorded)
             recorded = current["config"]["files"] if current else None
-            reload = to_reload(proved, services, recorded)
+            unproven = is_unproven(current, config, services)
+            reload = to_reload(proved, services, recorded, unproven)
             result = {
                 "changed": bool(proved.changes),
                 "files": [{"path": one.path, "action": one.action} for one in proved.changes],
@@ -373,6 +419,7 @@ def main() -> None:
                 "tested": [],
                 "reload": reload,
                 "actions": actions(proved, services, reload),
+                "notes": notes(services),
                 "config": config,
                 "compose_files": [f"{wish.dest}/{file}" for file in proved.project.files],
             }

@@ -105,9 +105,7 @@ def test_an_unfinished_record_is_not_a_record(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_record_that_cannot_be_read_is_an_error(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_record_that_cannot_be_read_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "releases" / "20261123T100000Z-aaaaaaa.json"
     path.parent.mkdir()
     path.write_text(text)
