@@ -29,6 +29,8 @@ HOST = Subject("host", "Host", "P2", "Host is healthy", "Host is not healthy")
 _GIB = 1024**3
 # adjtimex(2): bits of the status, and where the fields lie on 64-bit Linux.
 _UNSYNCHRONISED, _NANOSECONDS = 0x0040, 0x2000
+# File systems of disks; what lives in memory or on the network is looked at where it is used.
+_ON_DISK = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "xfs", "zfs"})
 _TIMEX = struct.Struct("<I4xqqqqi")
 
 
@@ -93,6 +95,22 @@ def mount_of(path: str, mounted: list[Mount]) -> Mount:
         if inside and len(mount.point) >= len(best.point):
             best = mount
     return best
+
+
+def further(paths: list[str], mounted: list[Mount], project: str) -> list[str]:
+    """Mount points that none of the paths lies on: other disks, and what is mounted in the project.
+
+    A disk of its own for logs or a home fills up as well, and takes the server along.
+    """
+    seen = {mount_of(path, mounted).device for path in paths}
+    found = []
+    for mount in mounted:
+        ours = mount.type in _ON_DISK or mount.point.startswith(project.rstrip("/") + "/")
+        hidden = mount_of(mount.point, mounted) != mount
+        if ours and not hidden and mount.device not in seen:
+            seen.add(mount.device)
+            found.append(mount.point)
+    return found
 
 
 def disk(path: str, thresholds: Thresholds) -> list[Check]:

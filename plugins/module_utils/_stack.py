@@ -265,7 +265,9 @@ def _name_probes(services: list[Service], running: Running) -> list[Probe]:
 
 def _host_probes(request: Request, running: Running) -> list[Probe]:
     host, thresholds = _host.HOST, request.thresholds
-    wanted = ["/", running.root, request.project.source, request.state_dir, *request.disk_paths]
+    used = ["/", running.root, request.project.source, request.state_dir, *request.disk_paths]
+    wanted = [path for path in used if path]
+    wanted += _host.further(wanted, _host.mounts(), request.project.source)
     probes = [
         Probe(
             host,
@@ -275,7 +277,7 @@ def _host_probes(request: Request, running: Running) -> list[Probe]:
             "a network disk that is gone hangs like this",
             f"Disk of {path} cannot be read",
         )
-        for path in dict.fromkeys(path for path in wanted if path)
+        for path in dict.fromkeys(wanted)
     ]
     probes += _stack_findings.volume_probes(running, thresholds)
     if not request.deep:

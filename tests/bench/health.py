@@ -73,7 +73,9 @@ def main() -> None:
     base, whole, own = (statistics.median(times) for times in (script, playbook, module))
     print(f"deep health, median of {ROUNDS} rounds on instance {INSTANCE}")
     print(f"  runbook's script over ssh   {base:6.2f} s   1.00 x    5 answers")
-    print(f"  playbooks/health.yml        {whole:6.2f} s   {whole / base:4.2f} x   {answers} answers")
+    print(
+        f"  playbooks/health.yml        {whole:6.2f} s   {whole / base:4.2f} x   {answers} answers"
+    )
     print(f"  the module itself           {own:6.2f} s   {own / base:4.2f} x   {answers} answers")
     print("  the stack is well; the script says:", ", ".join(claims.split("\n")).strip(", "))
 

@@ -39,6 +39,22 @@ def test_mount_of(path: str, point: str, device: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ("31 27 254:9 / /home rw - ext4 /dev/vde rw", ["/home"]),
+        ("31 27 254:9 / /opt/carrental/backups rw - tmpfs tmpfs rw", ["/opt/carrental/backups"]),
+        ("31 27 254:9 / /run rw - tmpfs tmpfs rw", []),
+        ("31 27 254:0 /etc/hosts /etc/hosts rw - ext4 /dev/vda rw", []),
+        ("31 27 254:9 / /opt/carrental-old rw - tmpfs tmpfs rw", []),
+    ],
+)
+def test_further(more: str, found: list[str]) -> None:
+    mounted = _host.parse_mounts(MOUNTS + more)
+    paths = ["/", "/var/lib/docker", "/mnt/with space"]
+    assert _host.further(paths, mounted, "/opt/carrental") == found
+
+
+@pytest.mark.parametrize(
     ("used", "line"),
     [
         (41, "[OK] Disk usage at 41%"),
