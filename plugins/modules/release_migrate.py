@@ -87,7 +87,7 @@ options:
     description: Database of the application.
     type: str
     default: carrental
-  passed:
+  applied_before:
     description:
       - Migrations that the database held after this very image was released. When it holds exactly
         these, nothing can be pending, and no container is started to ask.
@@ -118,8 +118,8 @@ pending:
   sample: [20260301090000_booking_note]
 migrations:
   description: >-
-    The migrations that the database holds now, RV(migrations.applied), and the last of them,
-    RV(migrations.head). Both are empty where they cannot be read.
+    The migrations that the database holds now, C(applied), and the last of them,
+    C(head). Both are empty where they cannot be read.
   returned: always
   type: dict
   sample: {"head": "20260301090000_booking_note", "applied": ["20260102090000_init"]}
@@ -243,7 +243,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 900},
             "database_service": {"type": "str", "default": "postgres"},
             "database": {"type": "str", "default": "carrental"},
-            "passed": {"type": "list", "elements": "str", "default": []},
+            "applied_before": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -259,7 +259,7 @@ def main() -> None:
             work = Migration(engine, proved, run.params)
             before = after = work.held()
             held = list(before.applied)
-            passed = bool(held) and not before.failed and held == run.params["passed"]
+            passed = bool(held) and not before.failed and held == run.params["applied_before"]
             found = [] if module.check_mode or passed else work.pending()
             if not module.check_mode and (found is None or found or before.rolled_back):
                 # From here on the database is touched, whatever comes of it.

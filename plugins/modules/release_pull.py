@@ -80,7 +80,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: >-
-    The image of each released service. In check mode RV(images.*.image_id) is empty for one that
+    The image of each released service. In check mode C(image_id) is empty for one that
     is not on the server yet.
   returned: success
   type: dict

@@ -95,7 +95,7 @@ polls:
   sample: 3
 containers:
   description: >-
-    The containers of the released services. RV(containers[].log) holds the last lines when the
+    The containers of the released services. C(log) holds the last lines when the
     release did not pass, without the secrets of the container's environment.
   returned: success
   type: list

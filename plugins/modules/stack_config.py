@@ -131,7 +131,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Files that were written, with RV(files[].action) V(added), V(changed) or V(mode).
+  description: Files that were written, with C(action) V(added), V(changed) or V(mode).
   returned: success
   type: list
   elements: dict
@@ -143,8 +143,8 @@ env:
   sample: {"added": ["JWT_SECRET"], "changed": [], "removed": []}
 services:
   description: >-
-    Every service of the project. RV(services.*.action) is V(create), V(recreate), V(start), V(held)
-    or V(keep), with RV(services.*.reasons); V(held) would be recreated were it not stateful.
+    Every service of the project. C(action) is V(create), V(recreate), V(start), V(held)
+    or V(keep), with C(reasons); V(held) would be recreated were it not stateful.
   returned: success
   type: dict
   sample:
