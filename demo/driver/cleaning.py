@@ -8,7 +8,17 @@ import shutil
 from . import snapshots, vps
 from .console import docker, say
 from .registries import REGISTRIES
-from .settings import CACHE, NETWORK, OWNER_LABEL, PREFIX, SECRETS_FILE, STATE, Instance
+from .settings import (
+    CACHE,
+    COMPOSE_PLUGIN,
+    NETWORK,
+    OWNER_LABEL,
+    PREFIX,
+    REPO,
+    SECRETS_FILE,
+    STATE,
+    Instance,
+)
 
 
 def status_lines(instance: Instance) -> list[str]:
@@ -47,6 +57,9 @@ def clean() -> None:
     for folder in (STATE, CACHE):
         shutil.rmtree(folder, ignore_errors=True)
     SECRETS_FILE.unlink(missing_ok=True)
+    # Another clone's link stays: its setup made it, and its tests need it.
+    if COMPOSE_PLUGIN.is_symlink() and COMPOSE_PLUGIN.readlink().is_relative_to(REPO):
+        COMPOSE_PLUGIN.unlink()
     say(f"  removed {len(containers)} containers, {len(volumes)} volumes, {len(images)} images")
 
 

@@ -17,6 +17,9 @@ CACHE = DEMO / ".cache"
 RELEASES_FILE = DEMO / "releases.yml"
 SECRETS_FILE = REPO / "inventories/demo/group_vars/carrental/secrets.yml"
 
+# Where setup.sh links Compose where Docker has none.
+COMPOSE_PLUGIN = Path("/usr/local/lib/docker/cli-plugins/docker-compose")
+
 PREFIX = "carrental-demo"
 NETWORK = "carrental-demo"
 HASH_LABEL = "carrental.demo.hash"

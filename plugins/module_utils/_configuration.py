@@ -233,7 +233,7 @@ def _build(wish: Wish, folder: str) -> Candidate:
         _write_new(os.path.join(folder, _compose.RELEASE_FILE), new_release, 0o644)
         generated[_compose.RELEASE_FILE] = (new_release, old_release)
         project = _compose.Project(folder, wish.project, (*wish.files, _compose.RELEASE_FILE))
-        model, _ = project.model()
+        model, _heard = project.model()
     _require_services(wish, model)
     _require_sources(wish, model, folder)
     changes = _changes(wish, generated)
@@ -310,7 +310,7 @@ def _require_services(wish: Wish, model: _compose.Model) -> None:
 
 def _require_sources(wish: Wish, model: _compose.Model, folder: str) -> None:
     missing = []
-    for service, source, _ in _compose.binds(model):
+    for service, source, _target in _compose.binds(model):
         if not os.path.exists(source):
             shown = source.replace(folder, wish.dest, 1) if source.startswith(folder) else source
             missing.append(f"{shown} (service {service})")
@@ -400,7 +400,7 @@ def _files_below(source: str) -> list[str]:
 def _mounted(model: _compose.Model, folder: str) -> dict[str, dict[str, str]]:
     """Return the hash of every project file that a service mounts."""
     found: dict[str, dict[str, str]] = {}
-    for service, source, _ in _compose.binds(model):
+    for service, source, _target in _compose.binds(model):
         if not source.startswith(folder + "/"):
             continue
         for path in _files_below(source):
@@ -422,7 +422,7 @@ def _single_files(
     """Return the files that a container mounts by themselves, now or after the change."""
     found = set()
     for model in models:
-        for _, source, _ in _compose.binds(model) if model else []:
+        for _service, source, _target in _compose.binds(model) if model else []:
             relative = os.path.relpath(source, wish.dest)
             if not relative.startswith("..") and os.path.isfile(os.path.join(folder, relative)):
                 found.add(relative)
@@ -517,7 +517,7 @@ def apply(proved: Candidate) -> None:
             "begun."
         ) from error
     finally:
-        for _, temporary in staged:
+        for _change, temporary in staged:
             if os.path.lexists(temporary):
                 os.unlink(temporary)
 

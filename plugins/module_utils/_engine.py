@@ -165,7 +165,7 @@ def _stored_login(registry: str) -> dict[str, str]:
             stored = json.load(stream).get("auths") or {}
         key = _HUB_KEY if registry == _registry.DOCKER_HUB else registry
         encoded = (stored.get(key) or {}).get("auth", "")
-        username, _, password = base64.b64decode(encoded).decode().partition(":")
+        username, _colon, password = base64.b64decode(encoded).decode().partition(":")
     except (OSError, ValueError, AttributeError):
         return {}
     return {"username": username, "password": password} if username else {}

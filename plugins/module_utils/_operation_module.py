@@ -13,7 +13,6 @@ a secret by its name is masked in what goes out.
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -55,7 +54,7 @@ class OperationModule:
 
 
 def _stop(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
+    raise SystemExit(128 + number)
 
 
 def wish(params: dict[str, Any]) -> _configuration.Wish:

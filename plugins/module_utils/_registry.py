@@ -94,8 +94,8 @@ class Reference:
 
 def parse(image: str) -> Reference:
     """Return the parts of an image's name, as Docker reads it."""
-    rest, _, digest = image.partition("@")
-    first, slash, _ = rest.partition("/")
+    rest, _at, digest = image.partition("@")
+    first, slash, _path = rest.partition("/")
     has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
     registry = first if has_registry else DOCKER_HUB
     path = rest[len(first) + 1 :] if has_registry else rest

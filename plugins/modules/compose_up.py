@@ -14,7 +14,7 @@ description:
   - Runs C(docker compose up) for named services, waits until they are healthy, and compares the
     containers before and after to say what changed.
   - Nothing is pulled and nothing is built; the images have to be there.
-  - Unlike M(community.docker.docker_compose_v2) it returns no command lines of containers, which
+  - Unlike C(community.docker.docker_compose_v2) it returns no command lines of containers, which
     hold passwords in the field (C(redis-server --requirepass)).
 author:
   - Car Rental Platform Team (@carrental)
