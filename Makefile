@@ -49,7 +49,7 @@ lint: setup ## ansible-lint (production), yamllint, ruff, mypy, changelog
 	@echo "lint: ruff" && ruff check . && ruff format --check .
 	echo "lint: mypy" && mypy plugins demo/driver demo/demo.py molecule tests/bench
 	echo "lint: yamllint" && yamllint --strict .
-	echo "lint: ansible-lint" && ansible-lint --quiet
+	echo "lint: ansible-lint" && ansible-lint -q
 	echo "lint: changelog" && antsibull-changelog lint
 	echo "lint: clean"
 
