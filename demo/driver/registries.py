@@ -66,7 +66,7 @@ def start() -> None:
             "inspect", "--format", "{{.State.Running}} {{.Image}}", registry.container, check=False
         ).split()
         if running and running[1] != image:
-            docker("rm", "--force", registry.container)
+            docker("rm", "--force", "--volumes", registry.container)
             running = []
         if not running:
             _create(registry)

@@ -63,7 +63,7 @@ def boot(instance: Instance, image: str) -> None:
         if started.returncode == 0:
             return
         refused = started.stderr.strip()
-        docker("rm", "--force", instance.container, check=False)
+        docker("rm", "--force", "--volumes", instance.container, check=False)
         # Only a lack of rights makes the second way worth a try.
         if "operation not permitted" not in refused.lower():
             break
