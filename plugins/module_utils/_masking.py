@@ -13,7 +13,12 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 MASK = "********"
-_URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/@:]*:)[^\s/@]+(?=@)")
+# A reference to a variable, as in a compose file, is no password and hides none.
+_REFERENCE = r"\$\{[^}\s]*\}"
+_URL_PASSWORD = re.compile(
+    rf"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://(?:{_REFERENCE}|(?!\$\{{)[^\s/@:])*:)"
+    rf"(?!{_REFERENCE}@)[^\s/@]+(?=@)"
+)
 _SECRET_NAME = re.compile(
     r"PASS(WORD|WD|PHRASE)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE|(ACCESS|API|ENCRYPTION|SIGNING|AUTH)_?KEY",
     re.IGNORECASE,
