@@ -147,11 +147,15 @@ def release(name: str) -> str:
     return done.stdout.strip()
 
 
-def tree() -> str:
-    """Every path under the stack's root: mode, owner, size, time of change, hash of the content."""
+def tree(reports: bool = True) -> str:
+    """Every path under the stack's root: mode, owner, size, time of change, hash of the content.
+
+    :param reports: with .ops/reports. A refusal leaves its report there, and nothing else.
+    """
+    skip = "" if reports else "-path ./.ops/reports -prune -o"
     return on_server(
         "sh",
         "-c",
-        "cd /opt/carrental && find . -printf '%p %m %u %s %C@\\n' | sort;"
-        " find . -type f -exec sha256sum {} + | sort",
+        f"cd /opt/carrental && find . {skip} -printf '%p %m %u %s %C@\\n' | sort;"
+        f" find . {skip} -type f -exec sha256sum {{}} + | sort",
     )
