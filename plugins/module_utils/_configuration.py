@@ -22,21 +22,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from . import _compose, _env_file
-from ._masking import Masker
 
 PREFIX = "carrental-candidate-"
 # What a role delivers into, and would leave behind when its controller is killed.
 _DELIVERED = "carrental-deploy-"
 PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
-# A user, a database, a bucket: what names of variables end with that hold no secret.
-_PUBLIC = ("USER", "USERNAME", "DB", "DATABASE", "BUCKET", "HOST", "PORT", "NAME", "ENV")
 _STALE_AFTER = 4 * 3600
 _MOUNTED_FILES = 200
 _MOUNTED_BYTES = 4 * 1024 * 1024
-_DIFF_BYTES = 256 * 1024
 
 
 class ConfigurationError(Exception):
@@ -121,7 +116,7 @@ def delivered(src: str | None) -> dict[str, str]:
     return found
 
 
-def _read(path: str) -> bytes | None:
+def read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as stream:
             return stream.read()
@@ -133,8 +128,8 @@ def _read(path: str) -> bytes | None:
         ) from error
 
 
-def _text(path: str) -> str:
-    return (_read(path) or b"").decode("utf-8", "replace")
+def text_of(path: str) -> str:
+    return (read(path) or b"").decode("utf-8", "replace")
 
 
 def _mode(path: str) -> int | None:
@@ -206,14 +201,14 @@ def candidate(wish: Wish) -> Iterator[Candidate]:
 
 def _build(wish: Wish, folder: str) -> Candidate:
     env_path = os.path.join(wish.dest, _compose.ENV_FILE)
-    old_env = _read(env_path)
+    old_env = read(env_path)
     env = _merge_env(wish, (old_env or b"").decode("utf-8", "replace"))
     # The operator's own state, and what is written below instead of linked.
     skip = (".git", ".ops", _compose.ENV_FILE, _compose.RELEASE_FILE)
     _lay(wish.src, wish.dest, folder, skip)
     _require_files(wish, folder)
     release_path = os.path.join(wish.dest, _compose.RELEASE_FILE)
-    old_release = _read(release_path)
+    old_release = read(release_path)
     generated: dict[str, tuple[bytes, bytes | None]] = {}
     if old_env is not None or env.text:
         generated[_compose.ENV_FILE] = (env.text.encode(), old_env)
@@ -287,7 +282,7 @@ def _model(
     if done.rc == 0:
         return json.loads(done.stdout), _compose.warnings(done.stderr)
     if _compose.missing_variable(_compose.error_text(done.stderr)):
-        texts = {file: _text(os.path.join(project.directory, file)) for file in wish.files}
+        texts = {file: text_of(os.path.join(project.directory, file)) for file in wish.files}
         missing = _compose.missing_variables(texts, _env_file.values(env_text))
         if missing:
             raise ConfigurationError(
@@ -350,7 +345,7 @@ def _warnings(wish: Wish, heard: list[str], folder: str, model: _compose.Model) 
         places = [
             f"{file} line {line}"
             for file in wish.files
-            for line in _compose.lines_using(_text(os.path.join(folder, file)), name)
+            for line in _compose.lines_using(text_of(os.path.join(folder, file)), name)
         ]
         found.append(f"{name} is not set and counts as empty ({', '.join(places)}).")
     return found + _compose.traps(model, wish.held)
@@ -362,7 +357,7 @@ def _changes(wish: Wish, generated: Mapping[str, tuple[bytes, bytes | None]]) ->
         target = os.path.join(wish.dest, relative)
         executable = bool(os.stat(path).st_mode & 0o100)
         mode = 0o600 if is_private(relative) else (0o755 if executable else 0o644)
-        new, old, old_mode = _read(path) or b"", _read(target), _mode(target)
+        new, old, old_mode = read(path) or b"", read(target), _mode(target)
         if new != old or mode != old_mode:
             found.append(Change(relative, new, old, mode, old_mode))
     for relative, (new, old) in generated.items():
@@ -427,170 +422,3 @@ def _single_files(
             if not relative.startswith("..") and os.path.isfile(os.path.join(folder, relative)):
                 found.add(relative)
     return frozenset(found)
-
-
-def fingerprint(proved: Candidate) -> dict[str, Any]:
-    """Return what a record says about this configuration: hashes and names, no value."""
-    files: dict[str, str] = {}
-    for mounted in proved.mounted.values():
-        files.update(mounted)
-    for file in proved.project.files:
-        content = _read(os.path.join(proved.project.directory, file)) or b""
-        files[file] = hashlib.sha256(content).hexdigest()
-    env = _env_file.fingerprint(proved.env_text)
-    return {"files": dict(sorted(files.items())), "env": env}
-
-
-def reloads(
-    proved: Candidate, recorded: Mapping[str, str] | None, kept: Sequence[str]
-) -> dict[str, list[str]]:
-    """Return the mounted files that kept containers have not read in their new form.
-
-    The last good release tells what was read, not the files: a run that was
-    killed between writing and reloading must not look like one with nothing to do.
-    """
-    touched = {change.path for change in proved.changes if change.content}
-    found: dict[str, list[str]] = {}
-    for service in kept:
-        for relative, digest in proved.mounted.get(service, {}).items():
-            unread = recorded is not None and recorded.get(relative) != digest
-            if relative in touched or unread:
-                found.setdefault(service, []).append(relative)
-    return found
-
-
-def differing(proved: Candidate) -> dict[str, list[str]]:
-    """Return the services whose definition changes, with the names of the changed members."""
-    new = _compose.services(proved.model)
-    old = _compose.services(proved.old_model) if proved.old_model else {}
-    found: dict[str, list[str]] = {}
-    for name, service in new.items():
-        if name not in old:
-            found[name] = ["new"]
-            continue
-        # Neither makes compose replace a container.
-        ignored = {"build", "pull_policy", "depends_on", "scale"}
-        members = sorted(
-            member
-            for member in (service.keys() | old[name].keys()) - ignored
-            if service.get(member) != old[name].get(member)
-        )
-        if members:
-            found[name] = members
-    return found
-
-
-def apply(proved: Candidate) -> None:
-    """Write what differs.
-
-    Everything is written and synced beside its place first, so that a full disk
-    is met before any file in use is touched. Then the files move into place by
-    rename, which no reader ever sees half done. Only a file that a container
-    mounts by itself is copied into the old one: a rename would leave the
-    container with the old inode until it is recreated. What reads such a file
-    reads it when told to, after the copy.
-    """
-    dest = proved.wish.dest
-    staged: list[tuple[Change, str]] = []
-    try:
-        for change in proved.changes:
-            target = os.path.join(dest, change.path)
-            os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-            temporary = os.path.join(
-                os.path.dirname(target), f".{os.path.basename(target)}.carrental-new"
-            )
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-            staged.append((change, temporary))
-            _write_synced(temporary, change)
-        for change, temporary in staged:
-            target = os.path.join(dest, change.path)
-            if change.path in proved.in_place and os.path.isfile(target):
-                _copy_in_place(target, change)
-                os.unlink(temporary)
-            else:
-                os.replace(temporary, target)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Cannot write {error.filename or dest}: {error.strerror}; the owner of {dest} has to "
-            "be the user that deploys, and the disk needs space. A new run completes what was "
-            "begun."
-        ) from error
-    finally:
-        for _change, temporary in staged:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-
-
-def _write_synced(path: str, change: Change) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(change.new)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(path, change.mode)
-
-
-def _copy_in_place(target: str, change: Change) -> None:
-    if change.content:
-        with open(target, "r+b") as stream:
-            stream.write(change.new)
-            stream.truncate()
-            stream.flush()
-            os.fsync(stream.fileno())
-    os.chmod(target, change.mode)
-
-
-def diff(proved: Candidate, masker: Masker) -> list[dict[str, str]]:
-    """Return what changes for a reader: text as text, secrets as names."""
-    found = []
-    for change in proved.changes:
-        header = os.path.join(proved.wish.dest, change.path)
-        if change.path == _compose.ENV_FILE:
-            before, after = _env_diff(proved.env)
-        elif is_private(change.path):
-            before = "" if change.old is None else "(a secret)\n"
-            after = "(another secret)\n" if change.old is not None else "(a secret)\n"
-        else:
-            before, after = _shown(change.old, masker), _shown(change.new, masker)
-        if not change.content:
-            before = after = ""
-        if change.old_mode != change.mode and change.old_mode is not None:
-            before += f"mode: {change.old_mode:04o}\n"
-            after += f"mode: {change.mode:04o}\n"
-        found.append(
-            {"before_header": header, "after_header": header, "before": before, "after": after}
-        )
-    return found
-
-
-def _env_diff(env: _env_file.Merged) -> tuple[str, str]:
-    before = [f"{key}=(old value)" for key in env.changed] + [f"{key}=…" for key in env.removed]
-    after = [f"{key}=(new value)" for key in env.changed] + [f"{key}=…" for key in env.added]
-    return "".join(f"{one}\n" for one in before), "".join(f"{one}\n" for one in after)
-
-
-def _shown(content: bytes | None, masker: Masker) -> str:
-    if content is None:
-        return ""
-    if len(content) > _DIFF_BYTES or b"\0" in content:
-        return f"({len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()})\n"
-    return masker.text(content.decode("utf-8", "replace"))
-
-
-def masker(dest: str, given: Mapping[str, str]) -> Masker:
-    """Return what knows the secrets of the old and of the new ``.env``."""
-    try:
-        old = _env_file.values(_text(os.path.join(dest, _compose.ENV_FILE)))
-    except (_env_file.EnvFileError, ConfigurationError):
-        old = {}
-    environments = [{key: value for key, value in old.items() if value}, given]
-    known = Masker(public=[name for one in environments for name in public_names(one)])
-    for environment in environments:
-        known.add_environment(environment)
-    return known
-
-
-def public_names(environment: Mapping[str, str]) -> list[str]:
-    """Return the values that are printed anyway; a secret like one of them cannot be hidden."""
-    return [value for key, value in environment.items() if key.upper().endswith(_PUBLIC)]

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import _configuration, _env_file
+from . import _configuration, _configuration_report, _env_file
 
 DATA_ROLES = ("database", "cache", "object_store")
 _HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -36,7 +36,7 @@ class OperationModule:
                 module.params[option] = _HIDDEN
         module.no_log_values.clear()
         given = {key: str(value) for key, value in (self.params.get("env") or {}).items()}
-        self.masker = _configuration.masker(self.params.get("dest") or "/nonexistent", given)
+        self.masker = _configuration_report.masker(self.params.get("dest") or "/nonexistent", given)
         self.masker.add(self.params.get("registry_password"))
         # Without this a terminated module would leave its temporary directory.
         for number in (signal.SIGTERM, signal.SIGHUP):

@@ -118,7 +118,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
-    _configuration,
+    _configuration_report,
     _docker,
     _engine,
     _masking,
@@ -154,7 +154,7 @@ def look_at(engine: _engine.Engine, params: dict[str, Any], logs: bool) -> list[
         if container.service in params["images"]:
             environment = container.environment
             masker = _masking.Masker(
-                public=[params["project"], *_configuration.public_names(environment)]
+                public=[params["project"], *_configuration_report.public_names(environment)]
             )
             masker.add_environment(environment)
             lines = engine.log(container, params["log_lines"]) if logs else []

@@ -213,6 +213,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
     _configuration,
+    _configuration_report,
+    _configuration_write,
     _docker,
     _engine,
     _env_file,
@@ -249,7 +251,7 @@ def describe(
     look: dict[str, Any] = {
         "services": list(names),
         "containers": engine.services(wish.project),
-        "differing": _configuration.differing(proved),
+        "differing": _configuration_report.differing(proved),
         "hashes": proved.hashes,
         "image_ids": {name: str(image["Id"]) for name, image in local.items() if image},
         "held": wish.held,
@@ -305,7 +307,7 @@ def to_reload(
 ) -> dict[str, list[str]]:
     """Return what kept containers have to read again, and why."""
     kept = [name for name, one in services.items() if one["action"] == _plan.KEEP]
-    found = _configuration.reloads(proved, recorded, kept)
+    found = _configuration_report.reloads(proved, recorded, kept)
     moved = [
         name
         for name, one in services.items()
@@ -400,7 +402,7 @@ def main() -> None:
         engine = _engine.Engine()
         with _configuration.candidate(wish) as proved:
             current = _releases.current(params["state_dir"]) if params["state_dir"] else None
-            config = _configuration.fingerprint(proved)
+            config = _configuration_report.fingerprint(proved)
             as_recorded = current is not None and current["config"] == config
             services = describe(proved, engine, params["table"], as_recorded)
             recorded = current["config"]["files"] if current else None
@@ -424,13 +426,13 @@ def main() -> None:
                 "compose_files": [f"{wish.dest}/{file}" for file in proved.project.files],
             }
             if module._diff:
-                result["diff"] = _configuration.diff(proved, run.masker)
+                result["diff"] = _configuration_report.diff(proved, run.masker)
             for warning in proved.warnings:
                 module.warn(run.masker.text(warning))
             if not module.check_mode:
                 result["tested"] = try_out(proved, engine, services, params["tests"])
                 if params["state"] == "present":
-                    _configuration.apply(proved)
+                    _configuration_write.apply(proved)
     except EXPECTED as error:
         run.fail(str(error))
     run.exit(result)

@@ -11,7 +11,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrental.ops.plugins.module_utils import _configuration
+from ansible_collections.carrental.ops.plugins.module_utils import (
+    _configuration,
+    _configuration_report,
+    _configuration_write,
+)
 from ansible_collections.carrental.ops.plugins.module_utils._compose import ComposeError
 from ansible_collections.carrental.ops.plugins.module_utils._configuration import Wish
 from ansible_collections.carrental.ops.plugins.module_utils._masking import Masker
@@ -91,7 +95,7 @@ def test_proved_and_written(wish: Wish) -> None:
         assert set(proved.mounted["nginx"]) == {"nginx/nginx.conf", "nginx/ssl/privkey.pem"}
         assert proved.plain_images == {"api": "p-api", "nginx": "nginx:1"}
         assert proved.in_place == {"nginx/nginx.conf"}
-        _configuration.apply(proved)
+        _configuration_write.apply(proved)
     dest = Path(wish.dest)
     modes = {
         one: stat.S_IMODE((dest / one).stat().st_mode)
@@ -112,14 +116,16 @@ def test_proved_and_written(wish: Wish) -> None:
 @needs_compose
 def test_only_a_file_mounted_by_itself_keeps_its_inode(wish: Wish) -> None:
     with _configuration.candidate(wish) as proved:
-        _configuration.apply(proved)
+        _configuration_write.apply(proved)
     mounted, compose = Path(wish.dest, "nginx/nginx.conf"), Path(wish.dest, "compose.yml")
     inodes = mounted.stat().st_ino, compose.stat().st_ino
     Path(str(wish.src), "nginx/nginx.conf").write_text("n\n")
     Path(str(wish.src), "compose.yml").write_text(COMPOSE + "# changed\n")
     with _configuration.candidate(wish) as proved:
-        assert _configuration.reloads(proved, None, ["nginx"]) == {"nginx": ["nginx/nginx.conf"]}
-        _configuration.apply(proved)
+        assert _configuration_report.reloads(proved, None, ["nginx"]) == {
+            "nginx": ["nginx/nginx.conf"]
+        }
+        _configuration_write.apply(proved)
     assert mounted.read_text() == "n\n"
     assert mounted.stat().st_ino == inodes[0]
     assert compose.stat().st_ino != inodes[1]
@@ -129,22 +135,22 @@ def test_only_a_file_mounted_by_itself_keeps_its_inode(wish: Wish) -> None:
 @needs_compose
 def test_what_a_killed_run_wrote_is_still_unread(wish: Wish) -> None:
     with _configuration.candidate(wish) as proved:
-        _configuration.apply(proved)
+        _configuration_write.apply(proved)
         recorded = {**proved.mounted["nginx"], "nginx/nginx.conf": "before"}
     with _configuration.candidate(wish) as proved:
         assert proved.changes == []
-        found = _configuration.reloads(proved, recorded, ["nginx"])
+        found = _configuration_report.reloads(proved, recorded, ["nginx"])
     assert found == {"nginx": ["nginx/nginx.conf"]}
 
 
 @needs_compose
 def test_pins_are_the_last_file_and_change_only_the_image(wish: Wish) -> None:
     with _configuration.candidate(wish) as proved:
-        _configuration.apply(proved)
+        _configuration_write.apply(proved)
     pinned = Wish(**{**vars(wish), "pins": {"api": "r.test/api@sha256:" + "a" * 64}})
     with _configuration.candidate(pinned) as proved:
         assert proved.project.files == ("compose.yml", "compose.release.yml")
-        assert _configuration.differing(proved) == {"api": ["image"]}
+        assert _configuration_report.differing(proved) == {"api": ["image"]}
         assert [one.path for one in proved.changes] == ["compose.release.yml"]
 
 
@@ -203,7 +209,9 @@ def test_a_compose_file_that_nobody_delivered_is_refused(wish: Wish) -> None:
 def test_the_diff_holds_no_secret(wish: Wish) -> None:
     Path(str(wish.src), "nginx/nginx.conf").write_text("token hunter2hunter2\n")
     with _configuration.candidate(wish) as proved:
-        found = _configuration.diff(proved, _configuration.masker(wish.dest, wish.env))
+        found = _configuration_report.diff(
+            proved, _configuration_report.masker(wish.dest, wish.env)
+        )
     shown = {one["after_header"].removeprefix(wish.dest + "/"): one["after"] for one in found}
     assert shown[".env"] == "OTHER=…\nSECRET=…\n"
     assert shown["nginx/nginx.conf"] == "token ********\n"
@@ -213,5 +221,5 @@ def test_the_diff_holds_no_secret(wish: Wish) -> None:
 
 def test_names_of_users_are_not_masked() -> None:
     env = {"POSTGRES_USER": "carrental", "MINIO_ACCESS_KEY": "carrental", "JWT_SECRET": "s3cr3ts3"}
-    masker: Masker = _configuration.masker("/nonexistent", env)
+    masker: Masker = _configuration_report.masker("/nonexistent", env)
     assert masker.text("/opt/carrental s3cr3ts3") == "/opt/carrental ********"
