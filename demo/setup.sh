@@ -87,7 +87,11 @@ install_requirements() {
     say 'requirements: unchanged, skipped'
     return
   fi
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  local log
+  log=$(mktemp)
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" 2>"$log" ||
+    { cat "$log" >&2; rm "$log"; die "pip could not install $requirements; the lines above say why"; }
+  rm "$log"
   printf '%s' "$hash" >"$stamp"
   say 'requirements: installed'
 }

@@ -79,6 +79,11 @@ class Project:
                 cwd=self.directory,
             )
         except FileNotFoundError as error:
+            if not os.path.isdir(self.directory):
+                raise ComposeError(
+                    f"There is no directory {self.directory}; check project_src, or run "
+                    "playbooks/bootstrap.yml first."
+                ) from error
             raise ComposeError(
                 f"Cannot run {argv[0]}: it is not installed; run playbooks/bootstrap.yml first."
             ) from error

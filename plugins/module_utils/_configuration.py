@@ -178,7 +178,9 @@ def _lay(src: str | None, dest: str, out: str, skip: Sequence[str]) -> None:
 
 def _is_small_file(path: str) -> bool:
     try:
-        return os.path.isfile(path) and os.path.getsize(path) <= _MOUNTED_BYTES
+        # What this user may not read (certbot's keys of root) is linked: compose only looks.
+        small = os.path.isfile(path) and os.path.getsize(path) <= _MOUNTED_BYTES
+        return small and os.access(path, os.R_OK)
     except OSError:
         return False
 
@@ -194,7 +196,14 @@ def candidate(wish: Wish) -> Iterator[Candidate]:
             f"Cannot write to {tempfile.gettempdir()}: {error.strerror}; free some space."
         ) from error
     try:
-        yield _build(wish, folder)
+        try:
+            proved = _build(wish, folder)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot read {error.filename}: {error.strerror}; it has to be there, and readable "
+                "for the user that deploys."
+            ) from error
+        yield proved
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

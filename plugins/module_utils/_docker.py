@@ -146,7 +146,9 @@ def _why_down(path: str, error: Exception) -> str:
         reason = f"nobody listens on {path}"
     else:
         reason = f"{path}: {error or type(error).__name__}"
-    return f"{reason}; start it with: systemctl start docker, and see: journalctl -u docker"
+    return (
+        f"{reason}; start it with: sudo systemctl start docker, and see: sudo journalctl -u docker"
+    )
 
 
 def _message(content: bytes, status: int) -> str:

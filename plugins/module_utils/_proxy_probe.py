@@ -19,8 +19,6 @@ from ansible_collections.carrental.ops.plugins.module_utils._checks import (
     Thresholds,
 )
 
-GATEWAY_ERRORS = (502, 503, 504)
-
 
 @dataclass(frozen=True)
 class Front:

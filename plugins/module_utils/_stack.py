@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -123,7 +124,12 @@ def check_stack(request: Request) -> Health:
 
 
 def _order(names: list[str], check: Check) -> tuple[int, str]:
-    """Services as in the table, then what runs besides them, then the host."""
+    """Services as in the table, then what runs besides them, then the host.
+
+    A Docker that does not answer comes first: everything else follows from it.
+    """
+    if check.name == "host.docker":
+        return -1, ""
     if check.service in names:
         return names.index(check.service), ""
     return len(names) + (1 if check.service == _host.HOST.name else 0), ""
@@ -265,9 +271,13 @@ def _name_probes(services: list[Service], running: Running) -> list[Probe]:
 
 def _host_probes(request: Request, running: Running) -> list[Probe]:
     host, thresholds = _host.HOST, request.thresholds
-    used = ["/", running.root, request.project.source, request.state_dir, *request.disk_paths]
+    # Debian 13 keeps /tmp in memory: it is full long before a disk is.
+    tmp = "/tmp"  # noqa: S108  # looked at, not written to
+    used = ["/", tmp, running.root, request.project.source, request.state_dir, *request.disk_paths]
     wanted = [path for path in used if path]
-    wanted += _host.further(wanted, _host.mounts(), request.project.source)
+    others = _host.further(wanted, _host.mounts(), request.project.source)
+    # In a container single files are mounted too.
+    wanted += [path for path in others if os.path.isdir(path)]
     probes = [
         Probe(
             host,

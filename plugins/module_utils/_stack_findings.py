@@ -15,7 +15,6 @@ from typing import Any
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _containers,
     _host,
-    _proxy_probe,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._checks import (
     FAIL,
@@ -68,11 +67,10 @@ def _proxy_cause(check: Check, own: list[Check], proxy_works: bool) -> Check:
     if not proxy_works:
         return replace(check, status=NOT_RUN, down=False, detail="the proxy does not serve")
     direct = [other for other in own if other.name.endswith((".container", ".http"))]
-    if any(other.status in (FAIL, WARN) for other in direct):
+    if any(other.down or other.status == FAIL for other in direct):
         # The cause is told already; that users feel it stays in the checks.
         return replace(check, detail="", evidence={**check.evidence, "reason": check.detail})
-    code = check.evidence.get("status_code")
-    if code in _proxy_probe.GATEWAY_ERRORS and any(other.status == OK for other in direct):
+    if any(other.name.endswith(".http") and not other.down for other in direct):
         return replace(
             check,
             detail=f"{check.detail}, although it answers itself: nginx looks its address up once, "
@@ -86,6 +84,9 @@ def _one_of_several(check: Check, checks: list[Check]) -> Check:
     siblings = [other for other in checks if other.name == check.name]
     bad = [other for other in siblings if other.status in (FAIL, WARN)]
     if check not in bad or len(bad) == len(siblings) or check.name.startswith("host."):
+        return check
+    if check.name.endswith(".version"):
+        # Two releases at once is what an unfinished switch looks like.
         return check
     healthy = next(other for other in siblings if other.status == OK)
     return replace(

@@ -234,8 +234,9 @@ def main() -> None:
         images = puller.resolve()
         others = puller.missing()
         wanted = [one for one in images.values() if one["pulled"]]
-        if (wanted or others) and not module.check_mode:
+        if wanted or others:
             require_space(puller.engine, run.params["min_free_mb"])
+        if not module.check_mode:
             for one in wanted:
                 one["image_id"] = puller.pull(one["reference"])
             for image in others:

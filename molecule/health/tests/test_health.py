@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from cryptography import x509
@@ -406,3 +408,25 @@ def test_server_that_does_not_answer_is_reported() -> None:
     run = playbook("health", "-e", "ansible_port=1")
     assert run.code != 0
     assert run.result["verdict"] == "unknown"
+
+
+def test_limit_does_not_hide_a_failure() -> None:
+    """--limit leaves out the play on localhost that ends with the exit code otherwise."""
+    well = playbook("health", "--limit", "test")
+    assert well.code == 0, well.output
+    assert "[OK] API is healthy" in well.line("API is")
+    with container("stop", "start", "api", "exited")():
+        run = playbook("health", "--limit", "test")
+    assert run.code != 0
+    assert "[FAIL] API is not responding" in run.line("API is")
+    gone = playbook("health", "--limit", "test", "-e", "ansible_port=1")
+    assert gone.code != 0
+
+
+def test_junit_has_a_case_for_every_check(tmp_path: Path) -> None:
+    run = playbook("health", "-e", "health_junit=true", carrental_report_dir=str(tmp_path))
+    assert run.code == 0, run.output
+    suite = ElementTree.parse(tmp_path / "health-test.junit.xml").getroot()
+    checks = json.loads((tmp_path / "health-test.json").read_text())["checks"]
+    assert [case.get("name") for case in suite] == [check["name"] for check in checks]
+    assert suite.get("failures") == "0"

@@ -176,7 +176,8 @@ def test_there_is_no_socket(tmp_path: Path) -> None:
     with pytest.raises(_docker.DockerDownError) as caught:
         Docker(str(path)).containers()
     assert str(caught.value) == (
-        f"there is no {path}; start it with: systemctl start docker, and see: journalctl -u docker"
+        f"there is no {path}; start it with: sudo systemctl start docker, "
+        "and see: sudo journalctl -u docker"
     )
 
 

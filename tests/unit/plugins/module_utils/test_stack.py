@@ -287,11 +287,12 @@ def test_the_project_has_another_name(world: World) -> None:
 
 def test_docker_is_down(world: World) -> None:
     health = world.check(docker_socket=str(world.folder / "gone.sock"), only=["api", "host"])
-    assert health.lines[0] == "[FAIL] API is not responding: Docker does not answer"
-    assert (
+    # The cause first, then what follows from it.
+    assert health.lines[:2] == [
         f"[FAIL] Docker does not answer: there is no {world.folder}/gone.sock; start it with: "
-        "systemctl start docker, and see: journalctl -u docker"
-    ) in health.lines
+        "sudo systemctl start docker, and see: sudo journalctl -u docker",
+        "[FAIL] API is not responding: Docker does not answer",
+    ]
 
 
 def test_a_managed_service_needs_no_docker(world: World) -> None:
