@@ -24,6 +24,8 @@ def server() -> Iterator[int]:
                 "/good": (200, {"info": {"version": VERSION}}),
                 "/old": (200, {"info": {"version": "2e2e585"}}),
                 "/none": (200, {}),
+                "/broken": (200, {"info": {"version": VERSION}, "status": "error"}),
+                "/degraded": (200, {"info": {"version": VERSION}, "status": "degraded"}),
             }.get(self.path, (503, {}))
             self.send_response(status)
             self.end_headers()
@@ -61,6 +63,26 @@ def test_a_release_that_answers_on_both_ways_has_no_problem(port: int) -> None:
     proxy = _verification.Proxy("nginx", port, 0, "")
     found = [container("api"), container("nginx")]
     assert _verification.problems(found, [target(port, "/good")], proxy, VERSION) == []
+
+
+@pytest.mark.parametrize(("path", "count"), [("/broken", 2), ("/degraded", 0)])
+def test_an_answer_that_calls_itself_broken_proves_nothing(
+    port: int, path: str, count: int
+) -> None:
+    described = {
+        "probe": "http",
+        "port": port,
+        "path": path,
+        "proxy_path": path,
+        "version_key": "info.version",
+        "json": {"status": "ok"},
+        "json_degraded": {"status": "degraded"},
+    }
+    asked = _verification.target("api", "sha256:new", described)
+    proxy = _verification.Proxy("nginx", port, 0, "")
+    found = _verification.problems([container("api"), container("nginx")], [asked], proxy, VERSION)
+    assert len(found) == count
+    assert all("status" in problem and "error" in problem for problem in found)
 
 
 @pytest.mark.parametrize(
