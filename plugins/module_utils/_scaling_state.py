@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""Containers that have new limits live and the old definition: compose would replace them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+
+from ansible_collections.carrental.ops.plugins.module_utils import _whole_file
+from ansible_collections.carrental.ops.plugins.module_utils._checks import Check, Subject
+from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
+
+_FILE = "scaling.json"
+
+
+def pending(state_dir: str) -> dict[str, str]:
+    """Return the id of the container by service; what cannot be read is forgotten."""
+    try:
+        with open(os.path.join(state_dir, _FILE), encoding="utf-8") as stream:
+            return {str(name): str(one) for name, one in json.load(stream)["pending"].items()}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}
+
+
+def keep(state_dir: str, found: dict[str, str]) -> None:
+    """Remember them."""
+    path = os.path.join(state_dir, _FILE)
+    if found:
+        _whole_file.write(path, json.dumps({"pending": found}, indent=2).encode())
+    elif os.path.exists(path):
+        os.unlink(path)
+
+
+def check(
+    subject: Subject, containers: Iterable[Container], waiting: dict[str, str]
+) -> list[Check]:
+    """Say of a service that the next C(up) replaces its container."""
+    return [
+        subject.finding(
+            "pending_recreate",
+            f"container {container.name} has its new limits live, and compose would replace it "
+            f"with the next up of {container.service}: pending recreate; choose the moment with "
+            f'playbooks/scale.yml -e \'{{"scaling_recreate": ["{container.service}"]}}\'',
+        )
+        for container in containers
+        if waiting.get(container.service) == container.id
+    ]
