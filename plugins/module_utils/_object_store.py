@@ -116,12 +116,12 @@ def bucket(subject: Subject, login: Login, deep: bool = True, canary: bool = Tru
         return [subject.down("bucket", missing_library())]
     if not login.access_key or not login.secret_key:
         return [subject.down("bucket", _NO_CREDENTIALS)]
-    client = _client(login)
+    store = client(login)
     started = time.monotonic()
     try:
-        listing = client.list_objects_v2(Bucket=login.bucket, Prefix=CANARY_PREFIX)
+        listing = store.list_objects_v2(Bucket=login.bucket, Prefix=CANARY_PREFIX)
     except (ClientError, BotoCoreError) as error:
-        return [subject.down("bucket", _cause(error, login, explain), code=_code(error))]
+        return [subject.down("bucket", cause(error, login, explain), code=code_of(error))]
     latency = round((time.monotonic() - started) * 1000, 1)
     checks = [subject.passed("bucket", bucket=login.bucket, latency_ms=latency)]
     if not deep:
@@ -129,11 +129,11 @@ def bucket(subject: Subject, login: Login, deep: bool = True, canary: bool = Tru
     if not canary:
         return [*checks, subject.skipped("canary", "left out, as asked")]
     try:
-        _remove_leftovers(client, login.bucket, listing.get("Contents") or [])
-        checks.append(_canary(subject, client, login))
+        _remove_leftovers(store, login.bucket, listing.get("Contents") or [])
+        checks.append(_canary(subject, store, login))
     except (ClientError, BotoCoreError) as error:
-        reason = _cause(error, login, explain_write)
-        checks.append(subject.down("canary", reason, code=_code(error)))
+        reason = cause(error, login, explain_write)
+        checks.append(subject.down("canary", reason, code=code_of(error)))
     return checks
 
 
@@ -145,7 +145,8 @@ def missing_library() -> str:
     )
 
 
-def _client(login: Login) -> Any:
+def client(login: Login) -> Any:
+    """A client of a store, with nothing of what is set up for another one."""
     # The lower half of boto3: its resources cost time and are not used.
     import botocore.session  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
@@ -245,13 +246,13 @@ def explain_write(code: str, login: Login) -> str:
     return f"it answers, but an object cannot be put, read and deleted in {login.bucket}: {code}"
 
 
-def _cause(error: Any, login: Login, named: Callable[[str, Login], str]) -> str:
+def cause(error: Any, login: Login, named: Callable[[str, Login], str]) -> str:
     """What the store answered, or why it did not."""
-    code = _code(error)
+    code = code_of(error)
     return named(code, login) if code else f"{login.place}: {' '.join(str(error).split())}"
 
 
-def _code(error: Any) -> str:
+def code_of(error: Any) -> str:
     """The store's own code of an error; empty when it did not answer."""
     answer = getattr(error, "response", None) or {}
     found = answer.get("Error", {}).get("Code", "")

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restores of the database, and what goes wrong with them.
+
+A restore is judged by SQL in the server's own container and by requests through the proxy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support import (
+    SERVER,
+    Run,
+    Started,
+    eventually,
+    fetch,
+    on_server,
+    playbook,
+    sql,
+    stop_at,
+    tree,
+    wait_stopped,
+)
+from tiers import proof
+
+HOME = "/home/deploy"
+HEALTH = "/api/v1/health"
+COUNTS = [f"SELECT count(*) FROM {name}" for name in ("bookings", "cars", "customers")]  # noqa: S608
+
+
+def databases() -> list[str]:
+    """Return all databases of the server but its templates."""
+    return sql(
+        "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1", "postgres"
+    ).splitlines()
+
+
+def oid() -> str:
+    return sql("SELECT oid FROM pg_database WHERE datname = 'carrental'", "postgres")
+
+
+def rows() -> list[int]:
+    return [int(sql(one)) for one in COUNTS]
+
+
+def dumped(name: str, *options: str) -> str:
+    """Dump the database as anybody could, and return where the dump lies."""
+    path = f"{HOME}/{name}"
+    command = f"docker exec postgres pg_dump -U carrental {' '.join(options)} carrental"
+    pack = "| gzip" if name.endswith(".gz") else ""
+    on_server("sh", "-c", f"{command} {pack} > {path} && chown deploy: {path}")
+    return path
+
+
+def text_of(path: str) -> str:
+    return on_server("sh", "-c", f"gunzip -c {path}")
+
+
+def written(name: str, text: str) -> str:
+    """Put SQL on the server, compressed, and return where it lies."""
+    path = f"{HOME}/{name}"
+    done = subprocess.run(
+        ["docker", "exec", "-i", SERVER, "tee", path],
+        input=gzip.compress(text.encode()),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    assert done.returncode == 0
+    on_server("chown", "deploy:", path)
+    return path
+
+
+def restore(source: str, *argv: str, **extra: Any) -> Run:
+    wanted: dict[str, Any] = {
+        "restore_from": source,
+        "restore_confirm": "carrental",
+        "restore_without_backup": "a test",
+        "restore_verify_timeout": 30,
+    }
+    return playbook("restore", *argv, **{**wanted, **extra})
+
+
+@pytest.fixture(autouse=True)
+def tidy() -> Iterator[None]:
+    """Leave the server as it was found: one database, settings of none."""
+    yield
+    sql("ALTER DATABASE carrental WITH ALLOW_CONNECTIONS true", "postgres")
+    for name in databases():
+        if name not in ("carrental", "postgres"):
+            sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+    sql("ALTER DATABASE carrental RESET ALL", "postgres")
+    sql("COMMENT ON DATABASE carrental IS NULL", "postgres")
+    on_server("sh", "-c", f"rm -f {HOME}/*.dump {HOME}/*.gz")
+
+
+@pytest.fixture
+def connected() -> Iterator[subprocess.Popen[str]]:
+    """A psql that stays connected to the live database."""
+    process = subprocess.Popen(
+        [
+            *("docker", "exec", "-i", SERVER, "docker", "exec", "-i", "postgres"),
+            *("psql", "-XAtq", "-U", "carrental", "-d", "carrental"),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("SET application_name = 'a colleague'; SELECT 'here';\n")
+    process.stdin.flush()
+    assert process.stdout.readline().strip() == "here"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def colleagues() -> int:
+    return int(sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'a colleague'"))
+
+
+def test_check_tells_the_plan_and_leaves_no_trace() -> None:
+    path = dumped("plan.dump", "-Fc")
+    sql("CREATE TABLE newer AS SELECT 1 AS one")
+    try:
+        before, live = tree(reports=False), databases()
+        run = restore(path, "--check", "--diff", restore_confirm="")
+        assert run.code == 0, run.output
+        assert run.result["verdict"] == "ok"
+        assert tree(reports=False) == before
+        assert databases() == live
+        held = 1 + sum(rows()) + int(sql("SELECT count(*) FROM _prisma_migrations"))
+        assert f"{held} rows; it stays as" in run.output
+        assert "nothing was changed" in run.result["headline"]
+        # The difference that --diff shows is that of the rows.
+        assert any("public.newer" in line for line in run.output.splitlines() if line[:1] == "-")
+    finally:
+        sql("DROP TABLE newer")
+
+
+def test_restore_swaps_under_connected_clients(connected: subprocess.Popen[str]) -> None:
+    sql("ALTER DATABASE carrental SET statement_timeout = '7s'", "postgres")
+    sql("ALTER ROLE carrental IN DATABASE carrental SET work_mem = '5MB'", "postgres")
+    sql("REVOKE CONNECT ON DATABASE carrental FROM PUBLIC", "postgres")
+    acl = sql("SELECT datacl FROM pg_database WHERE datname = 'carrental'", "postgres")
+    wanted, before = rows(), oid()
+    path = dumped("whole.dump", "-Fc")
+    sql("DELETE FROM bookings")
+    sql("CREATE TABLE newer AS SELECT 1 AS one")
+    assert colleagues() == 1
+    run = restore(path)
+    assert run.code == 0, run.output
+    assert run.result["verdict"] == "ok"
+    assert rows() == wanted
+    assert oid() != before
+    # What was newer is not lost: the database from before is there, whole.
+    previous = run.result["previous"]
+    assert previous in databases()
+    assert sql("SELECT count(*) FROM newer", previous) == "1"
+    assert sql("SELECT oid FROM pg_database WHERE datname = current_database()", previous) == before
+    # What stands outside of a dump.
+    assert sql("SHOW statement_timeout") == "7s"
+    assert sql("SHOW work_mem") == "5MB"
+    found = sql("SELECT datacl FROM pg_database WHERE datname = 'carrental'", "postgres")
+    assert sorted(found.strip("{}").split(",")) == sorted(acl.strip("{}").split(","))
+    assert sql("SELECT count(*) FROM pg_stats WHERE schemaname = 'public'") != "0"
+    # Who was connected is connected to nothing any more; whoever asks now is answered.
+    assert colleagues() == 0
+    status, body = fetch(HEALTH)
+    assert (status, json.loads(body)["status"]) == (200, "ok")
+    assert float(run.result["numbers"]["database away"].split()[0]) < 5
+    sql("ALTER ROLE carrental IN DATABASE carrental RESET ALL", "postgres")
+    sql("GRANT CONNECT ON DATABASE carrental TO PUBLIC", "postgres")
+
+
+@proof
+def test_plain_sql_again_and_then_what_is_kept_is_dropped() -> None:
+    wanted = rows()
+    path = dumped("plain.sql.gz")
+    sql("DELETE FROM bookings")
+    first, second = restore(path), restore(path)
+    assert (first.code, second.code) == (0, 0), first.output + second.output
+    assert rows() == wanted
+    kept = {first.result["previous"], second.result["previous"]}
+    assert len(kept) == 2
+    assert kept < set(databases())
+    dropped = restore(path, restore_drop_previous="all")
+    assert dropped.code == 0, dropped.output
+    assert databases() == ["carrental", "postgres"]
+
+
+def test_it_has_to_be_typed() -> None:
+    before = oid()
+    run = restore(dumped("typed.dump", "-Fc"), restore_confirm="yes")
+    assert (run.code != 0, run.result["verdict"]) == (True, "refused")
+    assert "restore_confirm=carrental" in run.result["headline"]
+    assert oid() == before
+
+
+def refused(source: str, *said: str) -> None:
+    """Demand that a restore says why it does not come about, and that nothing came about."""
+    before, live, content = oid(), databases(), rows()
+    run = restore(source)
+    assert run.code != 0, run.output
+    assert run.result["verdict"] == "refused", run.result
+    for one in said:
+        assert one in run.result["headline"], run.result["headline"]
+    assert (oid(), databases(), rows()) == (before, live, content)
+
+
+def test_a_dump_cut_in_the_middle_of_its_rows_is_refused() -> None:
+    text = text_of(dumped("source.sql.gz"))
+    begin = text.index("COPY public.bookings")
+    cut = text.index("\n", begin + 400) + 1
+    refused(written("cut.sql.gz", text[:cut]), "in the middle of the rows of public.bookings")
+
+
+@pytest.mark.parametrize("step", [pytest.param("load", marks=proof), "between the renames"])
+def test_a_run_that_is_killed_is_taken_up(step: str) -> None:
+    killed_at(step)
+
+
+@proof
+@pytest.mark.parametrize(
+    "step",
+    [
+        *("look", "read the backup", "create the database", "analyze", "count"),
+        *("privileges and settings", "swap", "verify", "finish"),
+    ],
+)
+def test_a_run_that_is_killed_anywhere_is_taken_up(step: str) -> None:
+    killed_at(step)
+
+
+def killed_at(step: str) -> None:
+    wanted = rows()
+    path = dumped("killed.dump", "-Fc")
+    sql("DELETE FROM bookings")
+    with stop_at(step):
+        started = Started(
+            "restore",
+            restore_from=path,
+            restore_confirm="carrental",
+            restore_without_backup="a test",
+        )
+        pid = wait_stopped(step, started)
+        on_server("kill", "-9", str(pid))
+        assert started.wait(120).code != 0
+    if step not in ("verify", "finish"):
+        eventually(lambda: sql("SELECT 1") == "1", "the live database answers", 20)
+        assert rows()[0] == 0, "the live database was not touched"
+    run = restore(path)
+    assert run.code == 0, run.output
+    assert rows() == wanted
+    assert fetch(HEALTH)[0] == 200
+    assert (
+        sql(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database"
+            " WHERE datname = 'carrental'",
+            "postgres",
+        )
+        == ""
+    )
+    assert not [name for name in databases() if "_restore_" in name]
+
+
+@proof
+def test_what_others_left_half_done_is_put_right() -> None:
+    path = dumped("half.dump", "-Fc")
+    sql("ALTER DATABASE carrental WITH ALLOW_CONNECTIONS false", "postgres")
+    run = restore(path)
+    assert run.code == 0, run.output
+    assert "takes them again" in run.output
+    live = sql("SELECT datallowconn FROM pg_database WHERE datname = 'carrental'", "postgres")
+    assert live == "t"
+    # And between two renames that were not one transaction.
+    end = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'carrental'"
+    )
+    sql(
+        f"ALTER DATABASE carrental WITH ALLOW_CONNECTIONS false; {end}",
+        "postgres",
+    )
+    time.sleep(1)
+    sql("ALTER DATABASE carrental RENAME TO carrental_before_20991231_235959", "postgres")
+    run = restore(path)
+    assert run.code == 0, run.output
+    assert rows()[1] > 0
+
+
+@proof
+def test_a_load_ends_with_the_module() -> None:
+    sql("CREATE TABLE slow AS SELECT g, md5(g::text) FROM generate_series(1, 400000) g")
+    sql("CREATE INDEX ON slow (md5); CREATE INDEX ON slow (g, md5)")
+    path = dumped("slow.dump", "-Fc")
+    sql("DROP TABLE slow")
+    started = Started(
+        "restore", restore_from=path, restore_confirm="carrental", restore_without_backup="a test"
+    )
+    loading = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'carrental_restore_%'"
+    eventually(lambda: int(sql(loading, "postgres")) > 1, "it loads", 120)
+    pids = on_server("pgrep", "-f", "AnsiballZ_pg_restore|_pg_restore.py", check=False).split()
+    assert pids
+    on_server("kill", "-9", *pids, check=False)
+    eventually(lambda: sql(loading, "postgres") == "0", "nothing loads any more", 20)
+    assert on_server("docker", "ps", "-aq", "--filter", "label=carrental.ops.restore") == ""
+    assert started.wait(180).code != 0
+
+
+@proof
+def test_a_backup_says_who_it_is() -> None:
+    """Settings come back from the manifest; another database or server has to be meant."""
+    sql("ALTER DATABASE carrental SET statement_timeout = '8s'", "postgres")
+    made = playbook("backup")
+    assert made.code == 0, made.output
+    backup, wanted = str(made.result["backup"]), rows()
+    sql("ALTER DATABASE carrental RESET ALL", "postgres")
+    sql("DELETE FROM bookings")
+    run = restore(backup, restore_without_backup="")
+    assert run.code == 0, run.output
+    assert rows() == wanted
+    assert sql("SHOW statement_timeout") == "8s"
+    safety = on_server("sh", "-c", 'grep -l \'"reason": "safety"\' /opt/carrental/backups/*.json')
+    assert safety
+    # What it put aside is never what "latest" means.
+    plan = restore("latest", "--check")
+    assert plan.result["backup"] == backup
+    file = on_server("sh", "-c", f"ls /opt/carrental/backups/{backup}.*.json")
+    whole = on_server("cat", file)
+    try:
+        for change, said in (
+            ({"system_identifier": "1"}, "restore_other_server=true"),
+            ({"roles": ["ghost"]}, "the role ghost"),
+            ({"extensions": {"postgis": "3"}}, "the extension postgis"),
+            ({"server_version": "17.1"}, "PostgreSQL 17.1"),
+        ):
+            on_server("tee", file, stdin=json.dumps({**json.loads(whole), **change}))
+            refused(backup, said)
+        other = json.loads(whole)
+        other["database"]["name"] = "other"
+        on_server("tee", file, stdin=json.dumps(other))
+        refused(backup, "restore_other_database=true")
+    finally:
+        on_server("tee", file, stdin=whole)
+
+
+@proof
+def test_the_database_comes_back_when_the_application_says_no() -> None:
+    sql("ALTER DATABASE carrental SET default_transaction_read_only = on", "postgres")
+    made = playbook("backup")
+    assert made.code == 0, made.output
+    sql("ALTER DATABASE carrental RESET ALL", "postgres")
+    before = oid()
+    run = restore(str(made.result["backup"]), restore_verify_timeout=5)
+    assert run.code != 0
+    assert run.result["verdict"] == "rolled_back", run.result
+    assert oid() == before
+    assert fetch(HEALTH)[0] == 200
+    assert [name for name in databases() if "_failed_" in name]
+
+
+@proof
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("empty", lambda text: "", "is empty"),
+        ("no end", lambda text: text.replace("database dump complete", "half"), "last line"),
+        (
+            "newer",
+            lambda text: text.replace("pg_dump version 16", "pg_dump version 17"),
+            "pg_dump 17",
+        ),
+        (
+            "setting",
+            lambda text: text.replace(
+                "SET lock_timeout = 0;", "SET lock_timeout = 0;\nSET transaction_timeout = 0;"
+            ),
+            "transaction_timeout",
+        ),
+        (
+            "role",
+            lambda text: text.replace("OWNER TO carrental", "OWNER TO ghost", 1),
+            "no role ghost",
+        ),
+        (
+            "extension",
+            lambda text: text.replace(
+                "SET lock_timeout = 0;", "SET lock_timeout = 0;\nCREATE EXTENSION postgis;"
+            ),
+            "postgis",
+        ),
+        ("elsewhere", lambda text: "\\connect carrental\n" + text, "connect"),
+    ],
+)
+def test_what_cannot_come_to_a_good_end_is_refused(
+    name: str, change: Callable[[str], str], said: str
+) -> None:
+    text = text_of(dumped("good.sql.gz"))
+    refused(written(f"{name.replace(' ', '-')}.sql.gz", change(text)), said)

@@ -1,0 +1,297 @@
+# Copyright: Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""Back up the configuration of a stack, encrypted, and bring it back."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from . import _backup_encrypt, _backup_verify, _config_archive, _whole_file
+from ._backups import BackupError
+from ._engine import Engine
+
+PREFIX = "config_backup"
+_NAME = re.compile(rf"{PREFIX}_(?P<stamp>\d{{8}}_\d{{6}})\.tar\.gz\.(?P<encryption>age|gpg)")
+_STAMP = "%Y%m%d_%H%M%S"
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is backed up, where to, and for whom."""
+
+    root: str
+    state_dir: str
+    directory: str
+    encryption: str
+    recipients: tuple[str, ...]
+    project: str
+    # Files of containers, by service: databases of SQLite that no other backup has.
+    databases: Mapping[str, str] = field(default_factory=dict)
+    keep_days: int = 30
+    keep_least: int = 3
+    max_file_mb: int = 16
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    file: str = ""
+    changed: bool = False
+    files: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+
+def listing(directory: str) -> list[str]:
+    """Return the files of backups of a configuration that have a manifest, oldest first."""
+    try:
+        found = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in found if _NAME.fullmatch(name) and f"{name}.json" in found)
+
+
+def save(
+    engine: Engine, wish: Wish, now: datetime, check: bool, step: Callable[..., None]
+) -> Outcome:
+    """Back up the configuration where it is another one than in the newest backup.
+
+    :raises BackupError, OSError, DockerError: nothing is left that looks like a backup then.
+    """
+    _backup_encrypt.require(wish.encryption, wish.recipients)
+    step("look at the configuration")
+    beside, skipped = _databases(engine, wish)
+    contents = _config_archive.collect(
+        wish.root, wish.state_dir, [wish.directory], wish.max_file_mb * 2**20
+    )
+    if not contents.files:
+        raise BackupError(
+            f"There is no configuration in {wish.root}; check carrental_root. Nothing was changed."
+        )
+    name = f"{PREFIX}_{now.strftime(_STAMP)}.tar.gz.{wish.encryption}"
+    files = contents.files + [f"{_config_archive.BESIDE}/{one}" for one in sorted(beside)]
+    outcome = Outcome(name, True, files, contents.skipped + skipped)
+    mark = _config_archive.fingerprint(wish.root, contents, beside)
+    newest = _newest(wish)
+    if newest and newest["fingerprint"] == mark and newest["recipients"] == len(wish.recipients):
+        outcome.file, outcome.changed, outcome.bytes = newest["file"], False, newest["bytes"]
+    if check:
+        return outcome
+    if outcome.changed:
+        step("write the configuration", file=name, files=len(files))
+        outcome.bytes = _write(wish, outcome, contents, beside, mark)
+    outcome.removed = _prune(wish, now)
+    return outcome
+
+
+def _newest(wish: Wish) -> dict[str, Any]:
+    for name in reversed(listing(wish.directory)):
+        try:
+            with open(os.path.join(wish.directory, f"{name}.json"), encoding="utf-8") as stream:
+                told: dict[str, Any] = json.load(stream)
+            if told["sha256"] == _backup_verify.sha256(os.path.join(wish.directory, name)):
+                return told
+        except (OSError, ValueError, KeyError):
+            continue
+    return {}
+
+
+def _write(
+    wish: Wish,
+    outcome: Outcome,
+    contents: _config_archive.Contents,
+    beside: Mapping[str, bytes],
+    mark: str,
+) -> int:
+    name = outcome.file
+    os.makedirs(wish.directory, mode=0o700, exist_ok=True)
+    path = os.path.join(wish.directory, name)
+    partial = f"{path}.partial"
+    try:
+        _config_archive.write(partial, wish.root, contents, beside)
+        _config_archive.members(partial)
+        digest = _backup_encrypt.encrypt(partial, wish.encryption, wish.recipients)
+        size = os.path.getsize(partial)
+        told = {
+            "file": name,
+            "bytes": size,
+            "sha256": digest,
+            "fingerprint": mark,
+            "recipients": len(wish.recipients),
+            "files": outcome.files,
+            "skipped": outcome.skipped,
+        }
+        os.rename(partial, path)
+        checksum = f"{digest}  {name}\n".encode()
+        _whole_file.write(f"{path}.sha256", checksum)
+        _whole_file.write(f"{path}.json", (json.dumps(told, indent=2) + "\n").encode())
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
+    return size
+
+
+def _databases(engine: Engine, wish: Wish) -> tuple[dict[str, bytes], list[str]]:
+    """Return the databases of SQLite that containers hold, and which could not be had."""
+    found: dict[str, bytes] = {}
+    missing = []
+    running = {one.service: one.id for one in engine.services(wish.project)}
+    for service, path in wish.databases.items():
+        if service not in running:
+            missing.append(f"{path} of {service} (it does not run)")
+            continue
+        for attempt in range(1, _TRIES + 1):
+            content = _file(engine, running[service], path)
+            if content is None:
+                missing.append(f"{path} of {service} (there is none)")
+                break
+            if is_whole(content):
+                found[f"{service}/{os.path.basename(path)}"] = content
+                break
+            # It was written to while it was read.
+            if attempt == _TRIES:
+                missing.append(f"{path} of {service} (it does not hold still, or is damaged)")
+    return found, missing
+
+
+def _file(engine: Engine, container: str, path: str) -> bytes | None:
+    archived = engine.archive(container, path)
+    if archived is None:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is not None:
+                return content.read()
+    return None
+
+
+def is_whole(content: bytes) -> bool:
+    """Return whether a database of SQLite is one that can be read to its end."""
+    with tempfile.NamedTemporaryFile(prefix="carrental-sqlite-") as file:
+        file.write(content)
+        file.flush()
+        try:
+            with closing(sqlite3.connect(f"file:{file.name}?immutable=1", uri=True)) as database:
+                answer = database.execute("PRAGMA integrity_check").fetchone()
+        except sqlite3.Error:
+            return False
+    return answer is not None and answer[0] == "ok"
+
+
+def _prune(wish: Wish, now: datetime) -> list[str]:
+    if not wish.keep_days:
+        return []
+    names = listing(wish.directory)
+    old = [
+        name
+        for name in names[: -max(wish.keep_least, 1)]
+        if now - _time(name) > timedelta(days=wish.keep_days)
+    ]
+    for name in old:
+        # The manifest first: without it the rest is no backup.
+        for suffix in (".json", ".sha256", ""):
+            path = os.path.join(wish.directory, f"{name}{suffix}")
+            if os.path.exists(path):
+                os.unlink(path)
+    return old
+
+
+def _time(name: str) -> datetime:
+    match = _NAME.fullmatch(name)
+    stamp = match["stamp"] if match else ""
+    return datetime.strptime(stamp, _STAMP).replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which backup comes back, where to, and with which key."""
+
+    directory: str
+    file: str
+    root: str
+    identity: str
+
+
+def restore(choice: Choice, check: bool, step: Callable[..., None]) -> Outcome:
+    """Bring a configuration back to a server that has none.
+
+    :raises BackupError, ArchiveError: nothing was changed.
+    """
+    directory, root = choice.directory, choice.root
+    names = listing(directory)
+    name = names[-1] if choice.file == "latest" and names else choice.file
+    if name not in names:
+        raise BackupError(
+            f"There is no backup {choice.file!r} of a configuration in {directory}; there are "
+            f"{', '.join(names) or 'none'}. Nothing was changed."
+        )
+    path = os.path.join(directory, name)
+    with open(f"{path}.json", encoding="utf-8") as stream:
+        told = json.load(stream)
+    if told["sha256"] != _backup_verify.sha256(path):
+        raise BackupError(
+            f"{name} is not what was written (sha256); take another one of {', '.join(names)}. "
+            "Nothing was changed."
+        )
+    if os.path.exists(os.path.join(root, ".env")):
+        raise BackupError(
+            f"{root} has a configuration already (.env); move it away first, for it would be "
+            "overwritten. Nothing was changed."
+        )
+    outcome = Outcome(name, True, told["files"], told["skipped"], bytes=told["bytes"])
+    if check:
+        return outcome
+    with tempfile.TemporaryDirectory(prefix="carrental-config-") as scratch:
+        plain = os.path.join(scratch, "configuration.tar.gz")
+        _decrypt(path, plain, name.rpartition(".")[2], choice.identity)
+        step("unpack the configuration", file=name)
+        outcome.files = _config_archive.unpack(plain, root)
+    return outcome
+
+
+def _decrypt(path: str, plain: str, program: str, identity: str) -> None:
+    if shutil.which(program) is None:
+        raise BackupError(f"{program} is not on this server; install it. Nothing was changed.")
+    if program == "age":
+        _run(["age", "-d", "-i", identity, "-o", plain, path])
+        return
+    with tempfile.TemporaryDirectory(prefix="carrental-gpg-") as home:
+        quiet = ["gpg", "--homedir", home, "--batch", "--quiet", "--no-tty"]
+        _run([*quiet, "--import", identity])
+        _run([*quiet, "-o", plain, "-d", path])
+        # Its agent would live on with the key.
+        subprocess.run(
+            ["gpgconf", "--homedir", home, "--kill", "gpg-agent"], capture_output=True, check=False
+        )
+
+
+def _run(argv: Sequence[str]) -> None:
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise BackupError(
+            f"{argv[0]} could not decrypt the configuration: "
+            f"{(lines or ['no reason given'])[0].strip()}; is it the right key? "
+            "Nothing was changed."
+        )

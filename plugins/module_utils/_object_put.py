@@ -1,0 +1,138 @@
+# Copyright: Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""Put one object into a store, in the parts that it was made of, and prove that it is there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from ._object_entry import is_md5
+from ._object_fetch import DamagedError
+from ._s3_signature import UNSIGNED
+from ._s3_wire import Wire, WireError, error_code, text_of
+
+_TRIES = 3
+# Stores take no more in one request.
+_MAX_SINGLE = 5 * 1024**3
+_LARGE_PART = 512 * 1024 * 1024
+_MAX_ANSWER = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be put: the same bytes each time that a range of it is opened."""
+
+    size: int
+    etag: str
+    headers: Mapping[str, str]
+    open: Callable[[int, int], AbstractContextManager[Iterable[bytes]]]
+    # Lets the store itself check what it gets; empty when it is not known.
+    sha256: str = ""
+    # How large its parts are; 0 for one that is put whole.
+    part: int = 0
+
+
+def put(wire: Wire, key: str, content: Content) -> None:
+    """Put an object.
+
+    :raises WireError, DamagedError: it is not there, or not as it should be.
+    """
+    part = content.part
+    if not part and content.size > _MAX_SINGLE:
+        part = _LARGE_PART
+    if part:
+        _put_parts(wire, key, content, part)
+        return
+    etag = _put_range(wire, key, content, slice(0, content.size), query={}, headers=content.headers)
+    if is_md5(content.etag) and is_md5(etag) and etag != content.etag:
+        raise DamagedError(f"the store has it with etag {etag}, and it should be {content.etag}")
+
+
+def _put_range(
+    wire: Wire,
+    key: str,
+    content: Content,
+    part: slice,
+    *,
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+) -> str:
+    """Put a part, or the whole; return its etag."""
+    begin, length = part.start, part.stop - part.start
+    whole = begin == 0 and length == content.size
+    for attempt in range(1, _TRIES + 1):
+        md5 = hashlib.md5(usedforsecurity=False)
+        try:
+            with content.open(begin, length) as chunks:
+                answer = wire.send(
+                    *(key, _counted(chunks, length, md5), length),
+                    query=query,
+                    headers=headers,
+                    content=content.sha256 if whole and content.sha256 else UNSIGNED,
+                )
+                answer.body.read()
+        except WireError as error:
+            if attempt == _TRIES or error.code not in ("", "again"):
+                raise
+            continue
+        etag = str(answer.headers.get("etag") or "").strip('"')
+        # A store that encrypts has etags of its own, which are no hash of the content.
+        encrypted = str(answer.headers.get("x-amz-server-side-encryption") or "") not in (
+            "",
+            "AES256",
+        )
+        if is_md5(etag) and etag != md5.hexdigest() and not encrypted:
+            raise DamagedError(
+                f"the store says etag {etag} of what was sent with MD5 {md5.hexdigest()}"
+            )
+        return etag
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _counted(chunks: Iterable[bytes], length: int, md5: Any) -> Iterator[bytes]:
+    sent = 0
+    for chunk in chunks:
+        sent += len(chunk)
+        md5.update(chunk)
+        yield chunk
+    if sent != length:
+        raise WireError(f"{sent} of {length} bytes could be read", "again")
+
+
+def _put_parts(wire: Wire, key: str, content: Content, part: int) -> None:
+    answer = wire.call("POST", key, query={"uploads": ""}, headers=content.headers)
+    upload = text_of(answer.body.read(_MAX_ANSWER), "UploadId")
+    etags: list[str] = []
+    try:
+        for begin in range(0, content.size, part):
+            piece = slice(begin, min(begin + part, content.size))
+            query = {"partNumber": str(len(etags) + 1), "uploadId": upload}
+            etags.append(_put_range(wire, key, content, piece, query=query, headers={}))
+        body = completion(etags)
+        signed = hashlib.sha256(body).hexdigest()
+        answer = wire.call("POST", key, query={"uploadId": upload}, body=body, content=signed)
+        # A store says 200 before it knows, and an error may follow.
+        said = answer.body.read(_MAX_ANSWER)
+        if not text_of(said, "ETag"):
+            raise WireError(f"the store did not join the parts ({error_code(said) or 'no answer'})")
+    except BaseException:
+        # What was sent would be stored for ever, and never be seen.
+        with suppress(WireError):
+            wire.call("DELETE", key, query={"uploadId": upload}).body.read()
+        raise
+
+
+def completion(etags: list[str]) -> bytes:
+    """Return the document that joins parts."""
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{escape(etag)}&quot;</ETag></Part>"
+        for number, etag in enumerate(etags, 1)
+    )
+    return f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()

@@ -1,0 +1,299 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restore a backup where nobody can be hurt, and record what it took."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup_drill
+short_description: Restore a backup in a container of its own, and take the time
+version_added: 0.1.0
+description:
+  - Starts a container of the very image that the database runs, on no network, with a limit of memory
+    and a volume of its own, and restores the backup there by the steps of M(carrental.ops.pg_restore).
+  - Compares every table with the manifest, and tables with indexes by C(pg_amcheck) where the image has
+    it. Then the container and its volume are gone, however the module ends.
+  - Records in the manifest when that was and how long it took, and tells node-exporter. That time is
+    the recovery time, measured.
+  - With O(state=scheduled) the server does it every week without a controller.
+author:
+  - Car Rental Platform Team (@carrental)
+extends_documentation_fragment:
+  - carrental.ops._attributes
+  - carrental.ops._operation
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details: With O(state=drilled) each call drills again.
+options:
+  state:
+    description:
+      - V(drilled) drills now.
+      - V(scheduled) has the server drill every week, V(unscheduled) not.
+    type: str
+    choices: [drilled, scheduled, unscheduled]
+    default: drilled
+  backup:
+    description: The id or file name of a backup, V(latest) or V(before=TIME), which mean verified ones.
+    type: str
+    default: latest
+  directory:
+    description: Directory of the backups.
+    type: path
+    required: true
+  database:
+    description: Name of the database.
+    type: str
+    required: true
+  database_service:
+    description: The service of the database, as compose calls it.
+    type: str
+    default: postgres
+  project:
+    description: Name of the compose project.
+    type: str
+    required: true
+  identity:
+    description: File on the server with the private key, for backups that are encrypted.
+    type: path
+  memory_mb:
+    description: Limit of the container's memory in MB.
+    type: int
+    default: 512
+  jobs:
+    description: How many jobs load an archive. V(0) is as many as there are processors.
+    type: int
+    default: 0
+  start_timeout:
+    description: How many seconds the server of the drill may take to start.
+    type: float
+    default: 120
+  min_free_mb:
+    description: Room in MB that stays free on the disk beside what is restored.
+    type: int
+    default: 512
+  metrics_dir:
+    description: Directory in which node-exporter finds what is measured. Empty writes nothing.
+    type: path
+  day:
+    description: Day of the week of the schedule.
+    type: str
+    choices: [mon, tue, wed, thu, fri, sat, sun]
+    default: sun
+  time:
+    description: Time of the schedule.
+    type: str
+    default: "04:00"
+  timezone:
+    description: Time zone of the schedule.
+    type: str
+    default: UTC
+  unit:
+    description: Name of the timer of systemd that starts it, if there is one; cron does otherwise.
+    type: str
+    default: carrental-drill
+  host:
+    description: The server, as the inventory calls it.
+    type: str
+    default: ""
+  wait:
+    description: How many seconds a scheduled drill waits for an operation that excludes it.
+    type: int
+    default: 3600
+"""
+
+EXAMPLES = r"""
+- name: Prove that the newest backup can be restored
+  carrental.ops.backup_drill:
+    directory: /opt/carrental/backups
+    database: carrental
+    project: carrental
+    state_dir: /opt/carrental/.ops
+
+- name: Have the server prove it every Sunday
+  carrental.ops.backup_drill:
+    state: scheduled
+    directory: /opt/carrental/backups
+    database: carrental
+    project: carrental
+    state_dir: /opt/carrental/.ops
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be, in words.
+  returned: always
+  type: list
+  elements: str
+  sample: [restore car_rental_backup_20261125_020000 in a container of its own]
+backup:
+  description: The backup, in short.
+  returned: with O(state=drilled)
+  type: dict
+  sample: {id: car_rental_backup_20261125_020000, format: dump, rows: 6050}
+drill:
+  description: What was measured, as the manifest has it.
+  returned: with O(state=drilled), outside of check mode
+  type: dict
+  sample: {at: "2026-11-25T04:00:31Z", seconds: 6.2, rows: 6050, tables: 5, amcheck: ok}
+says:
+  description: What was found, or what the server does by itself, in a sentence.
+  returned: always
+  type: str
+  sample: The server drills every sun at 04:00 UTC, by the timer carrental-drill.timer of systemd.
+"""
+
+import json
+import os
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backup_database,
+    _backups,
+    _docker,
+    _drill,
+    _drill_scheduled,
+    _engine,
+    _entry_point,
+    _operation,
+    _operation_module,
+    _schedule,
+)
+
+_EXPECTED = (_backups.BackupError, _docker.DockerError, _operation.OperationError, OSError)
+_ARGUMENTS = (
+    *("project", "database_service", "database", "directory", "backup"),
+    *("memory_mb", "jobs", "start_timeout", "min_free_mb"),
+)
+
+
+def arguments(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what describes a drill."""
+    return {
+        **{name: params[name] for name in _ARGUMENTS},
+        "identity": params["identity"] or "",
+        "metrics_dir": params["metrics_dir"] or "",
+    }
+
+
+def drill(run: _operation_module.OperationModule) -> dict[str, Any]:
+    """Drill now, or say what would be drilled."""
+    wish = _drill.Wish(**arguments(run.params))
+    with run.operation("drill") as operation:
+        engine = _engine.Engine()
+        production = _backup_database.source(
+            engine, wish.project, wish.database_service, wish.database
+        )
+        run.masker.add(production.password)
+        backup = _drill.pick(wish)
+        result: dict[str, Any] = {
+            "changed": True,
+            "backup": backup.as_dict(),
+            "actions": [f"restore {backup.id} in a container of its own"],
+            "says": f"{backup.id} would be restored in a container of its own.",
+        }
+        if not run.module.check_mode:
+            drilled = _drill.run(engine, production, wish, backup, operation)
+            result["drill"] = drilled.as_dict()
+            result["says"] = _drill_scheduled.sentence(backup, drilled)
+    return result
+
+
+def scheduled(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Have the server drill every week, or not."""
+    present = params["state"] == "scheduled"
+    folder = os.path.join(params["state_dir"], "bin")
+    program, config = os.path.join(folder, "carrental-drill"), os.path.join(folder, "drill.json")
+    by_timer = present and _schedule.timer_is_at_work(params["unit"])
+    actions, job = [], ""
+    if present:
+        _schedule.require_time(params["time"])
+        try:
+            ZoneInfo(params["timezone"])
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise _backups.BackupError(
+                f"timezone is {params['timezone']!r}, which this server does not know; give one "
+                "like UTC or Europe/Paris. Nothing was changed."
+            ) from error
+        told = ("state_dir", "day", "time", "timezone", "wait", "host")
+        settings = {"arguments": arguments(params), **{key: params[key] for key in told}}
+        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+        changed = _schedule.put(program, _entry_point.program(_drill_scheduled), 0o700, check_mode)
+        changed |= _schedule.put(config, text.encode(), 0o600, check_mode)
+        actions += ["install the weekly drill"] if changed else []
+        if not by_timer:
+            command = ["/usr/bin/python3", program]
+            job = _schedule.cron_line(params["time"], params["timezone"], command, [config])
+    else:
+        gone = [_schedule.remove(path, check_mode) for path in (program, config)]
+        actions += ["remove the weekly drill"] if any(gone) else []
+    actions += _schedule.cron(
+        job, f"{params['unit']} of carrental.ops", "the weekly drill", check_mode
+    )
+    how = f"the timer {params['unit']}.timer of systemd" if by_timer else "cron"
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "says": f"The server drills every {params['day']} at {params['time']} {params['timezone']}, "
+        f"by {how}."
+        if present
+        else "The server does not drill by itself.",
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **_operation_module.OPERATION_OPTIONS,
+            "state": {
+                "type": "str",
+                "choices": ["drilled", "scheduled", "unscheduled"],
+                "default": "drilled",
+            },
+            "backup": {"type": "str", "default": "latest"},
+            "directory": {"type": "path", "required": True},
+            "database": {"type": "str", "required": True},
+            "database_service": {"type": "str", "default": "postgres"},
+            "project": {"type": "str", "required": True},
+            "identity": {"type": "path"},
+            "memory_mb": {"type": "int", "default": 512},
+            "jobs": {"type": "int", "default": 0},
+            "start_timeout": {"type": "float", "default": 120},
+            "min_free_mb": {"type": "int", "default": 512},
+            "metrics_dir": {"type": "path"},
+            "day": {"type": "str", "choices": list(_drill_scheduled.DAYS), "default": "sun"},
+            "time": {"type": "str", "default": "04:00"},
+            "timezone": {"type": "str", "default": "UTC"},
+            "unit": {"type": "str", "default": "carrental-drill"},
+            "host": {"type": "str", "default": ""},
+            "wait": {"type": "int", "default": 3600},
+        },
+        required_if=[
+            ("state", "scheduled", ("state_dir",)),
+            ("state", "unscheduled", ("state_dir",)),
+        ],
+        supports_check_mode=True,
+    )
+    run = _operation_module.OperationModule(module)
+    result: dict[str, Any] = {}
+    try:
+        if run.params["state"] == "drilled":
+            result = drill(run)
+        else:
+            result = scheduled(run.params, module.check_mode)
+    except _EXPECTED as error:
+        run.fail(str(error))
+    run.exit(result)
+
+
+if __name__ == "__main__":
+    main()

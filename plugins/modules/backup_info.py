@@ -1,0 +1,144 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell which backups there are, and what is known of them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup_info
+short_description: Tell which backups there are, and what is known of them
+version_added: 0.1.0
+description:
+  - Lists the backups of a directory, newest first, from their manifests. Reads none of them; see
+    M(carrental.ops.pg_backup) with O(carrental.ops.pg_backup#module:state=verified) for that.
+  - Backups that something else made are listed too, as foreign and unverified.
+author:
+  - Car Rental Platform Team (@carrental)
+extends_documentation_fragment:
+  - carrental.ops._attributes
+  - carrental.ops._backup
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  database:
+    description: Counts backups of this database alone as the newest. Empty counts those of any.
+    type: str
+    default: ""
+  backup:
+    description:
+      - The id or file name of a backup, V(latest) or V(before=TIME), of which the manifest is wanted.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Look at the backups
+  carrental.ops.backup_info:
+    directory: /opt/carrental/backups
+  register: backups
+
+- name: Refuse to go on without one of today
+  ansible.builtin.assert:
+    that: backups.newest.age_s < 86400
+"""
+
+RETURN = r"""
+backups:
+  description: All backups, newest first.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - id: car_rental_backup_20261125_020000
+      verified: true
+      bytes: 54525952
+newest:
+  description: The newest verified one, with its age in seconds; empty where there is none.
+  returned: always
+  type: dict
+  sample: {"id": "car_rental_backup_20261125_020000", "age_s": 5025}
+drilled:
+  description: The newest one that was restored in a drill; empty where there is none.
+  returned: always
+  type: dict
+  sample: {}
+drill:
+  description: When a backup was last restored in a drill, how long ago and how long it took. Empty if never.
+  returned: always
+  type: dict
+  sample: {"id": "car_rental_backup_20261122_020000", "at": "2026-11-22T04:00:31Z", "age_s": 262800, "seconds": 6.2}
+manifest:
+  description: The manifest of O(backup), without the SQL of the roles.
+  returned: when asked for
+  type: dict
+  sample: {"tables": {"public.bookings": 61234}}
+bytes:
+  description: The size of all backups.
+  returned: always
+  type: int
+  sample: 1635778560
+partial:
+  description: Files of backups that are being written, or that a killed run left.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.carrental.ops.plugins.module_utils import _backup_arguments, _backups
+
+
+def with_age(backup: _backups.Backup | None) -> dict[str, Any]:
+    """Return a backup in short, with its age."""
+    return {**backup.as_dict(), "age_s": round(backup.age())} if backup else {}
+
+
+def look(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what there is."""
+    found = _backups.listing(params["directory"])
+    result: dict[str, Any] = {
+        "changed": False,
+        "backups": [one.as_dict() for one in found],
+        "newest": with_age(_backups.newest_verified(found, params["database"])),
+        "drilled": with_age(next((one for one in found if one.drilled), None)),
+        "drill": _backups.last_drill(found),
+        "bytes": sum(one.bytes for one in found),
+        "partial": _backups.partials(params["directory"]),
+    }
+    if params["backup"]:
+        wanted = _backups.find(found, params["backup"])
+        manifest = asdict(wanted.manifest) if wanted.manifest else {}
+        result["manifest"] = {**manifest, "globals": ""} if manifest else {}
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **_backup_arguments.DIRECTORY,
+            "database": {"type": "str", "default": ""},
+            "backup": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = look(module.params)
+    except _backups.BackupError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

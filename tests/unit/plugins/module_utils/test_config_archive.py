@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What belongs to the configuration of a stack, and what an archive must not do."""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.carrental.ops.plugins.module_utils import _config_archive as archive
+from ansible_collections.carrental.ops.plugins.module_utils import _config_backup
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    top = tmp_path / "carrental"
+    for name, text in {
+        ".env": "SECRET=1",
+        "docker-compose.prod.yml": "services: {}",
+        "nginx/ssl/privkey.pem": "key",
+        "backups/car.dump": "data",
+        ".git/HEAD": "ref",
+        ".ops/releases/1.json": "{}",
+        ".ops/journal/1.jsonl": "{}",
+        "big.bin": "x" * 5000,
+    }.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name, mode in {".env": 0o600, "nginx": 0o750}.items():
+        os.chmod(top / name, mode)
+    os.symlink("docker-compose.prod.yml", top / "compose.yml")
+    return top
+
+
+def collected(root: Path) -> archive.Contents:
+    return archive.collect(str(root), str(root / ".ops"), [str(root / "backups")], 4000)
+
+
+def test_everything_that_is_no_data_belongs_to_it(root: Path) -> None:
+    found = collected(root)
+    assert found.files == [
+        ".env",
+        ".ops/releases/1.json",
+        "compose.yml",
+        "docker-compose.prod.yml",
+        "nginx/ssl/privkey.pem",
+    ]
+    assert [line.split()[0] for line in found.skipped] == ["big.bin"]
+
+
+def test_it_comes_back_with_its_modes_and_what_was_brought_along(
+    root: Path, tmp_path: Path
+) -> None:
+    packed, back = str(tmp_path / "a.tar.gz"), tmp_path / "back"
+    archive.write(packed, str(root), collected(root), {"grafana/grafana.db": b"rows"})
+    assert os.stat(packed).st_mode & 0o777 == 0o600
+    names = archive.unpack(packed, str(back))
+    assert (back / ".recover/grafana/grafana.db").read_bytes() == b"rows"
+    assert (back / ".env").stat().st_mode & 0o777 == 0o600
+    assert (back / "nginx").stat().st_mode & 0o777 == 0o750
+    assert os.readlink(back / "compose.yml") == "docker-compose.prod.yml"
+    assert (back / "nginx/ssl/privkey.pem").read_text() == "key"
+    assert "big.bin" not in names
+
+
+def test_any_change_makes_another_fingerprint(root: Path) -> None:
+    def mark() -> str:
+        return archive.fingerprint(str(root), collected(root), {})
+
+    marks = {mark()}
+    (root / ".env").write_text("SECRET=2")
+    marks.add(mark())
+    os.chmod(root / ".env", 0o640)
+    marks.add(mark())
+    (root / "new.yml").write_text("")
+    marks.add(mark())
+    marks.add(archive.fingerprint(str(root), collected(root), {"a": b""}))
+    assert len(marks) == 5
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x"])
+def test_an_archive_writes_nowhere_else(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "bad.tar.gz"
+    with tarfile.open(path, "w:gz") as bad:
+        bad.addfile(tarfile.TarInfo("fine"), io.BytesIO())
+        bad.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(archive.ArchiveError, match="does not belong"):
+        archive.unpack(str(path), str(tmp_path / "back"))
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("target", ["/etc", "../../etc"])
+def test_no_link_leads_out_of_it(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "bad.tar.gz"
+    member = tarfile.TarInfo("link")
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    with tarfile.open(path, "w:gz") as bad:
+        bad.addfile(member)
+    with pytest.raises(archive.ArchiveError, match="does not belong"):
+        archive.unpack(str(path), str(tmp_path / "back"))
+
+
+def test_an_archive_that_was_cut_anywhere_is_none(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    archive.write(str(path), str(root), collected(root), {})
+    whole = path.read_bytes()
+    for size in range(0, len(whole) - 1, 7):
+        path.write_bytes(whole[:size])
+        with pytest.raises(archive.ArchiveError):
+            archive.members(str(path))
+
+
+def test_a_database_that_was_torn_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "grafana.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE dashboard (id integer primary key, data text)")
+        database.executemany("INSERT INTO dashboard (data) VALUES (?)", [("x" * 500,)] * 200)
+    database.close()
+    whole = path.read_bytes()
+    assert _config_backup.is_whole(whole)
+    assert not _config_backup.is_whole(whole[: len(whole) // 2])
+    assert not _config_backup.is_whole(b"no database at all" * 100)
