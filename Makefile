@@ -18,6 +18,7 @@ PLAY := ansible-playbook -i inventories/demo
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 SCENARIO ?= $(SCENARIOS)
 PROOF_DONE := .build/proof
+BENCH ?= health
 
 .PHONY: help
 help: ## Show this list
@@ -95,8 +96,8 @@ proof: setup ## The exhaustive tier; resumes; rm -r .build/proof to start over
 	echo "make proof: all passed"
 
 .PHONY: bench
-bench: setup ## Deep health beside the runbook's script on the same stack
-	@python3 tests/bench/health.py
+bench: setup ## Measure; BENCH=health (default), deploy, data, objects or tuning, into .build/bench
+	@PYTHONPATH=molecule/shared python3 tests/bench/$(BENCH).py
 
 .PHONY: build
 build: setup ## The archive of the collection

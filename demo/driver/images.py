@@ -76,6 +76,15 @@ IMAGES: tuple[Image, ...] = (
         "library/nginx:1.22",
         pulled_from="docker.io/library/nginx:1.22",
     ),
+    # Beside the field's, for what older ones cannot do; the stack does not use it by itself.
+    Image(
+        "nginx",
+        "1.30",
+        IMAGES_DIR / "nginx-1.30",
+        {"NGINX": NGINX_TAG, "TRIXIE": TRIXIE},
+        field_names=("library/nginx:1.30",),
+        pulled_from="docker.io/library/nginx:1.30",
+    ),
     _image(
         "postgres",
         "16.14",
@@ -140,6 +149,14 @@ IMAGES: tuple[Image, ...] = (
         ON_TRIXIE,
         "oliver006/redis_exporter:v1.69",
         pulled_from="docker.io/oliver006/redis_exporter:v1.69.0",
+    ),
+    # Not in the stack's own files: playbooks/monitor.yml brings it.
+    _image(
+        "blackbox-exporter",
+        "0.26",
+        ON_TRIXIE,
+        "prom/blackbox-exporter:v0.26",
+        pulled_from="docker.io/prom/blackbox-exporter:v0.26.0",
     ),
     _image(
         "grafana",

@@ -142,11 +142,12 @@ def fill() -> None:
             for part in releases.PARTS
         ]
     with timed("registries compared"), ThreadPoolExecutor(max_workers=4) as pool:
-        pushed = list(pool.map(lambda job: _push(*job), wanted))
+        pushed = list(pool.map(lambda job: push(*job), wanted))
     say(f"  pushed {sum(pushed)}, already there {len(pushed) - sum(pushed)}")
 
 
-def _push(registry: Registry, local: str, name: str) -> bool:
+def push(registry: Registry, local: str, name: str) -> bool:
+    """Push an image of the engine under a name with a tag; say whether it was not there."""
     remote = f"{registry.push_address}/{name}"
     digests = docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', local).split()
     repository = remote.rpartition(":")[0]

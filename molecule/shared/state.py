@@ -8,12 +8,16 @@ that shaped it, so that changed code never meets a server made by older code.
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from support import eventually, fetch, inspect, on_server
+
 REPO = Path(__file__).resolve().parents[2]
-INSTANCE = "test"
+INSTANCE = os.environ.get("CARRENTAL_TEST_INSTANCE", "test")
+INVENTORY = os.environ.get("CARRENTAL_TEST_INVENTORY", "molecule/inventory")
 # What decides how a deployed server looks.
 SHAPED_BY = ["demo", "inventories/demo", "playbooks", "plugins", "roles", "molecule/inventory"]
 # Not in git, and different in each clone.
@@ -38,7 +42,7 @@ def has(snapshot: str) -> bool:
 
 
 def play(playbook: str, *argv: str) -> str:
-    return run("ansible-playbook", "-i", "molecule/inventory", f"playbooks/{playbook}.yml", *argv)
+    return run("ansible-playbook", "-i", INVENTORY, f"playbooks/{playbook}.yml", *argv)
 
 
 def fingerprint() -> str:
@@ -70,6 +74,23 @@ def make_v1(snapshot: str) -> None:
 
 MAKERS = {"fresh": make_fresh, "v1": make_v1}
 
+# Of what has no healthcheck, for to run is not to answer yet.
+ASKED = {
+    "prometheus": ":9090/-/ready",
+    "alertmanager": ":9093/-/ready",
+    "grafana": ":3000/api/health",
+}
+_ADDRESSES = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+
+
+def answers() -> bool:
+    """Whether everything answers that a health check of v1 asks."""
+    if any(fetch(path)[0] != 200 for path in ("/", "/api/v1/health")):
+        return False
+    urls = [f"http://{inspect(name, _ADDRESSES).split()[0]}{rest}" for name, rest in ASKED.items()]
+    said = [on_server("curl", "-sf", "-m", "2", "-w", "ok", url, check=False) for url in urls]
+    return all(text.endswith("ok") for text in said)
+
 
 def ensure(state: str) -> None:
     """Reset the server to ``state``; make its snapshot first where there is none."""
@@ -79,6 +100,8 @@ def ensure(state: str) -> None:
         demo("drop-snapshots", "--prefix", f"{state}-")
         MAKERS[state](snapshot)
     demo("reset", snapshot)
+    if state == "v1":
+        eventually(answers, "everything of v1 answers after a reset", 120)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +18,8 @@ from typing import Any
 REPO = Path(__file__).resolve().parents[2]
 INSTANCE = os.environ.get("CARRENTAL_TEST_INSTANCE", "test")
 SERVER = f"carrental-{INSTANCE}-vps"
-HTTPS = "https://127.0.0.1:8543"
+INVENTORY = os.environ.get("CARRENTAL_TEST_INVENTORY", "molecule/inventory")
+HTTPS = os.environ.get("CARRENTAL_TEST_HTTPS", "https://127.0.0.1:8543")
 HTTP = "http://127.0.0.1:8180"
 
 
@@ -49,41 +52,73 @@ class Run:
         )
 
 
-def playbook(name: str, *argv: str, inventory: str = "molecule/inventory", **extra: Any) -> Run:
+class Started:
+    """A playbook that runs, in a process group of its own: a controller that can be killed."""
+
+    def __init__(self, name: str, *argv: str, inventory: str = INVENTORY, **extra: Any) -> None:
+        self._name = name
+        self._kept = TemporaryDirectory()
+        self._output = Path(self._kept.name) / "output"
+        extra = {"carrental_report_dir": self._kept.name, **extra}
+        self._began = time.monotonic()
+        with self._output.open("w") as output:
+            self._process = subprocess.Popen(
+                [
+                    "ansible-playbook",
+                    *("-i", inventory),
+                    f"playbooks/{name}.yml",
+                    *("-e", json.dumps(extra)),
+                    *argv,
+                ],
+                cwd=REPO,
+                # Molecule asks for colours, which would stand in the middle of what is read here.
+                env={
+                    **os.environ,
+                    "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+                    "ANSIBLE_FORCE_COLOR": "0",
+                    "ANSIBLE_NOCOLOR": "1",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def kill(self) -> Run:
+        """End it as a dead controller ends: nothing is told to anybody, ssh is cut."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        return self.wait()
+
+    def wait(self, seconds: float = 900) -> Run:
+        """Wait for its end."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            said = self._output.read_text()
+            raise AssertionError(f"{self._name} did not end in {seconds:g} s:\n{said}") from error
+        took = time.monotonic() - self._began
+        # One run, one file; the operation is not always called like its playbook.
+        files = sorted(Path(self._kept.name).glob("*.json"))
+        result = json.loads(files[0].read_text()) if files else {}
+        output = self._output.read_text()
+        self._kept.cleanup()
+        return Run(code, output, took, result)
+
+
+def playbook(name: str, *argv: str, inventory: str = INVENTORY, **extra: Any) -> Run:
     """Run ``playbooks/<name>.yml`` against the server of the tests.
 
     :param argv: further arguments of ansible-playbook, for example ``--check``.
     :param extra: extra variables.
     """
-    with TemporaryDirectory() as reports:
-        extra = {"carrental_report_dir": reports, **extra}
-        started = time.monotonic()
-        done = subprocess.run(
-            [
-                "ansible-playbook",
-                *("-i", inventory),
-                f"playbooks/{name}.yml",
-                *("-e", json.dumps(extra)),
-                *argv,
-            ],
-            cwd=REPO,
-            # Molecule asks for colours, which would stand in the middle of what is read here.
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-                "ANSIBLE_FORCE_COLOR": "0",
-                "ANSIBLE_NOCOLOR": "1",
-            },
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=900,
-            check=False,
-        )
-        seconds = time.monotonic() - started
-        files = sorted(Path(reports).glob(f"{name}-*.json"))
-        result = json.loads(files[0].read_text()) if files else {}
-    return Run(done.returncode, done.stdout, seconds, result)
+    return Started(name, *argv, inventory=inventory, **extra).wait()
 
 
 def on_server(*argv: str, check: bool = True, stdin: str | None = None) -> str:
@@ -135,6 +170,55 @@ def eventually(probe: Callable[[], bool], what: str, seconds: float = 60) -> Non
         time.sleep(0.5)
 
 
+STATE = "/opt/carrental/.ops"
+_ENVIRONMENT = "/etc/environment"
+
+
+@contextmanager
+def stop_at(step: str) -> Iterator[None]:
+    """Let modules on the server stop before a step, until they are told to go on.
+
+    pam_env gives the variable to every new login. Runs inside of this open a
+    connection for each task: one that is kept has the environment of its beginning.
+    """
+    before = on_server("cat", _ENVIRONMENT)
+    args = os.environ.get("ANSIBLE_SSH_ARGS")
+    on_server("tee", _ENVIRONMENT, stdin=f"{before}\nCARRENTAL_OPS_STOP_AT={step}\n")
+    os.environ["ANSIBLE_SSH_ARGS"] = "-o ControlMaster=no"
+    try:
+        yield
+    finally:
+        if args is None:
+            del os.environ["ANSIBLE_SSH_ARGS"]
+        else:
+            os.environ["ANSIBLE_SSH_ARGS"] = args
+        on_server("tee", _ENVIRONMENT, stdin=f"{before}\n" if before else "")
+        go_on()
+
+
+def wait_stopped(step: str, controller: Started | None = None, seconds: float = 300) -> int:
+    """Wait until a module has stopped before a step; return its process id on the server.
+
+    :param controller: fails with its output when it ends without that.
+    """
+    said: dict[str, Any] = {}
+
+    def stopped() -> bool:
+        text = on_server("cat", f"{STATE}/stopped-at", check=False)
+        said.update(json.loads(text) if text else {})
+        if said.get("step") != step and controller and not controller.runs:
+            raise AssertionError(f"it never came to {step!r}:\n{controller.wait().output}")
+        return said.get("step") == step
+
+    eventually(stopped, f"a module stops before {step!r}; it stopped before {said}", seconds)
+    return int(said["pid"])
+
+
+def go_on() -> None:
+    """Let a module that stopped go on."""
+    on_server("rm", "-f", f"{STATE}/stopped-at")
+
+
 def release(name: str) -> str:
     """The git sha of a release of the sample application, by its name."""
     done = subprocess.run(
@@ -150,9 +234,11 @@ def release(name: str) -> str:
 def tree(reports: bool = True) -> str:
     """Every path under the stack's root: mode, owner, size, time of change, hash of the content.
 
-    :param reports: with .ops/reports. A refusal leaves its report there, and nothing else.
+    :param reports: with what every operation leaves below .ops: its report, its journal, the lock.
+        A refusal leaves that, and nothing else.
     """
-    skip = "" if reports else "-path ./.ops/reports -prune -o"
+    left = ("reports", "journal", "lock")
+    skip = "" if reports else " ".join(f"-path ./.ops/{name} -prune -o" for name in left)
     return on_server(
         "sh",
         "-c",

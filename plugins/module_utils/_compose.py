@@ -18,8 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import _sizes
+
 RELEASE_FILE = "compose.release.yml"
 ENV_FILE = ".env"
+_SINGLE = ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address")
+# As a name of a file.
+STDIN = "-"
 
 _COMMENT = re.compile(r"(?m)(?:^|\s)#.*$")
 _REQUIRED = re.compile(r"(?<!\$)(?:\$\$)*\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<colon>:?)\?")
@@ -61,7 +66,7 @@ class Project:
         command = [*self.docker, "--project-name", self.name]
         command += ["--project-directory", self.directory]
         for file in self.files:
-            command += ["--file", os.path.join(self.directory, file)]
+            command += ["--file", file if file == STDIN else os.path.join(self.directory, file)]
         return [*command, *arguments]
 
     def run(self, *arguments: str, timeout: float = 60, stdin: str | None = None) -> Completed:
@@ -107,18 +112,26 @@ class Project:
         *,
         dependencies: bool,
         recreate: bool,
-        wait_timeout: int,
+        wait_timeout: int | None,
         dry_run: bool,
         timeout: float,
+        stop_timeout: int = 0,
     ) -> Completed:
-        """Bring up services from local images and wait until they are healthy."""
+        """Bring up services from local images.
+
+        :param wait_timeout: seconds until they have to be healthy; without it nobody waits.
+        :param stop_timeout: seconds that what is replaced has to end; 0 is compose's own.
+        """
         arguments = ["--dry-run"] if dry_run else []
         arguments += ["up", "--detach", "--no-build", "--pull", "never", "--no-color"]
-        arguments += ["--wait", "--wait-timeout", str(wait_timeout)]
+        if wait_timeout is not None:
+            arguments += ["--wait", "--wait-timeout", str(wait_timeout)]
         if not dependencies:
             arguments.append("--no-deps")
         if not recreate:
             arguments.append("--no-recreate")
+        if stop_timeout:
+            arguments += ["--timeout", str(stop_timeout)]
         return self.run(*arguments, "--", *services, timeout=timeout)
 
     def hashes(self) -> dict[str, str]:
@@ -250,6 +263,42 @@ def image_name(model: Model, project: str, service: str) -> str:
     return name
 
 
+def alone(model: Model, service: str) -> str:
+    """Return a project with nothing but one service, which uses the networks and volumes there are.
+
+    Compose counts every container to a service that has its label, also one that was
+    stopped: "up" of what depends on the service would start it. Only another project keeps
+    a second container out of its sight.
+    """
+    one = {
+        key: value
+        for key, value in services(model)[service].items()
+        if key not in ("depends_on", "build", "container_name")
+    }
+    # An address or a name that only one container can have.
+    one["networks"] = {
+        key: {each: value for each, value in (settings or {}).items() if each not in _SINGLE}
+        for key, settings in (one.get("networks") or {}).items()
+    }
+    if not one["networks"]:
+        del one["networks"]
+    one.pop("mac_address", None)
+    used = {
+        "networks": set(one.get("networks") or ()),
+        "volumes": {each.get("source") for each in one.get("volumes") or ()},
+    }
+    shared = {
+        kind: {
+            key: {"name": (value or {}).get("name") or key, "external": True}
+            for key, value in (model.get(kind) or {}).items()
+            if key in names
+        }
+        for kind, names in used.items()
+    }
+    kept = {kind: model[kind] for kind in ("configs", "secrets") if kind in model}
+    return json.dumps({"services": {service: one}, **shared, **kept})
+
+
 def binds(model: Model) -> list[tuple[str, str, bool]]:
     """Return the host paths that containers get: service, path, whether compose would create it."""
     found = []
@@ -292,22 +341,30 @@ def traps(model: Model, held: Sequence[str]) -> list[str]:
     return found
 
 
-def override(pins: Mapping[str, str], built: Iterable[str]) -> str:
-    """Return the text of the file that pins released images by digest.
+def override(
+    pins: Mapping[str, str], built: Iterable[str], sizes: Mapping[str, _sizes.Size] | None = None
+) -> str:
+    """Return the text of the file that pins released images by digest, and says how large they are.
 
     ``build`` is taken out: otherwise compose would build an image that is not
     there, from whatever lies on the server, under the name of the release.
     """
     sources = set(built)
+    sized = dict(sizes or {})
     lines = [
         "# Written by carrental.ops; changes are lost with the next deploy.",
         "# It pins the released images and is the last file of every compose call.",
-        "services:" if pins else "services: {}",
+        *_sizes.mark(sized),
+        "services:" if pins or sized else "services: {}",
     ]
-    for service in sorted(pins):
-        lines += [f"  {service}:", f"    image: {pins[service]}", "    pull_policy: missing"]
-        if service in sources:
-            lines.append("    build: !reset null")
+    for service in sorted({*pins, *sized}):
+        lines.append(f"  {service}:")
+        if service in pins:
+            lines += [f"    image: {pins[service]}", "    pull_policy: missing"]
+            if service in sources:
+                lines.append("    build: !reset null")
+        if service in sized:
+            lines += _sizes.lines(sized[service])
     return "\n".join(lines) + "\n"
 
 

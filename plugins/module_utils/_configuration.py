@@ -19,15 +19,17 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from . import _compose, _env_file
+from . import _compose, _env_file, _sizes
 
 PREFIX = "carrental-candidate-"
 # What a role delivers into, and would leave behind when its controller is killed.
 _DELIVERED = "carrental-deploy-"
+# Beside .env: the forms of it that past releases had.
+ENV_HISTORY = ".env.releases"
 PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
 _STALE_AFTER = 4 * 3600
 _MOUNTED_FILES = 200
@@ -48,17 +50,26 @@ class Wish:
     src: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     env_remove: tuple[str, ...] = ()
+    # A whole .env that takes the place of the one that is there.
+    env_file: str | None = None
+    # Files that have to go: what a later release brought, when an earlier one comes back.
+    absent: tuple[str, ...] = ()
     pins: Mapping[str, str] | None = None
     services: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    # Files that another procedure writes: what was delivered in their place is left out.
+    owned: tuple[str, ...] = ()
+    # Only the compose files count, as they are without a release: no pinned images, which
+    # are not built, and what containers mount may be delivered later.
+    partial: bool = False
 
 
 @dataclass(frozen=True)
 class Change:
-    """One file that differs from what is there."""
+    """One file that differs from what is there; without new content it has to go."""
 
     path: str
-    new: bytes
+    new: bytes | None
     old: bytes | None
     mode: int
     old_mode: int | None
@@ -71,6 +82,8 @@ class Change:
     @property
     def action(self) -> str:
         """What has to be done, in a word."""
+        if self.new is None:
+            return "removed"
         if self.old is None:
             return "added"
         return "changed" if self.content else "mode"
@@ -98,20 +111,24 @@ class Candidate:
 def is_private(path: str) -> bool:
     """Return whether a file holds a secret by its name."""
     name = os.path.basename(path)
-    return any(fnmatch.fnmatch(name, pattern) for pattern in PRIVATE)
+    kept = ENV_HISTORY in path.split(os.sep)
+    return kept or any(fnmatch.fnmatch(name, pattern) for pattern in PRIVATE)
 
 
-def delivered(src: str | None) -> dict[str, str]:
-    """Return the files that were delivered: path relative to the project, and where it lies."""
+def delivered(src: str | None, owned: Collection[str] = ()) -> dict[str, str]:
+    """Return the files that were delivered: path relative to the project, and where it lies.
+
+    :param owned: files that are left out.
+    """
     found: dict[str, str] = {}
     if src is None:
         return found
     for folder, folders, names in os.walk(src):
-        folders[:] = sorted(name for name in folders if name != ".git")
+        folders[:] = sorted(name for name in folders if name not in (".git", ENV_HISTORY))
         for name in sorted(names):
             path = os.path.join(folder, name)
             relative = os.path.relpath(path, src)
-            if relative not in (_compose.ENV_FILE, _compose.RELEASE_FILE):
+            if relative not in (_compose.ENV_FILE, _compose.RELEASE_FILE, *owned):
                 found[relative] = path
     return found
 
@@ -149,15 +166,27 @@ def _sweep() -> None:
         except FileNotFoundError:
             continue
         mine = name.startswith((PREFIX, _DELIVERED)) and status.st_uid == os.getuid()
-        if mine and time.time() - status.st_mtime > _STALE_AFTER:
+        # Not the time of modification: unpacking gives a directory that of what was packed.
+        if mine and time.time() - status.st_ctime > _STALE_AFTER:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _lay(src: str | None, dest: str, out: str, skip: Sequence[str]) -> None:
+def _lay(
+    src: str | None,
+    dest: str,
+    out: str,
+    skip: Sequence[str],
+    *,
+    read_only: bool,
+    owned: Collection[str] = (),
+) -> None:
     """Lay both trees over each other; what was delivered lies on top.
 
     What only one tree has is linked as a whole. In a directory of both, files
     are copied: a container that mounts it cannot follow a link out of it.
+
+    :param read_only: nothing mounts it, so that links do.
+    :param owned: files of ``dest`` on which nothing lies.
     """
     os.makedirs(out, exist_ok=True)
     new = set(os.listdir(src)) if src else set()
@@ -168,10 +197,13 @@ def _lay(src: str | None, dest: str, out: str, skip: Sequence[str]) -> None:
         above = os.path.join(src, name) if src and name in new else None
         if name in skip:
             continue
+        if name in owned:
+            above = None
         if above and os.path.isdir(above):
-            _lay(above, below, target, ())
+            inside = [one[len(name) + 1 :] for one in owned if one.startswith(f"{name}/")]
+            _lay(above, below, target, (), read_only=read_only, owned=inside)
         elif above or (src and _is_small_file(below)):
-            shutil.copy2(above or below, target)
+            (os.symlink if read_only else shutil.copy2)(above or below, target)
         else:
             os.symlink(below, target)
 
@@ -213,8 +245,10 @@ def _build(wish: Wish, folder: str) -> Candidate:
     old_env = read(env_path)
     env = _merge_env(wish, (old_env or b"").decode("utf-8", "replace"))
     # The operator's own state, and what is written below instead of linked.
-    skip = (".git", ".ops", _compose.ENV_FILE, _compose.RELEASE_FILE)
-    _lay(wish.src, wish.dest, folder, skip)
+    skip = (".git", ".ops", ENV_HISTORY, _compose.ENV_FILE, _compose.RELEASE_FILE)
+    _require_inside(wish)
+    _lay(wish.src, wish.dest, folder, skip, read_only=wish.partial, owned=wish.owned)
+    _take_away(wish, folder)
     _require_files(wish, folder)
     release_path = os.path.join(wish.dest, _compose.RELEASE_FILE)
     old_release = read(release_path)
@@ -228,10 +262,12 @@ def _build(wish: Wish, folder: str) -> Candidate:
         name: _compose.image_name(model, wish.project, name) for name in _compose.services(model)
     }
     pins = wish.pins
-    new_release = old_release
+    new_release = None if wish.partial else old_release
     if pins is not None:
         built = [name for name, one in _compose.services(model).items() if one.get("build")]
-        new_release = _compose.override(pins, built).encode()
+        sizes = _sizes.read((old_release or b"").decode("utf-8", "replace"))
+        kept = {name: one for name, one in sizes.items() if name in _compose.services(model)}
+        new_release = _compose.override(pins, built, kept).encode()
     project = plain
     if new_release is not None:
         _write_new(os.path.join(folder, _compose.RELEASE_FILE), new_release, 0o644)
@@ -239,7 +275,8 @@ def _build(wish: Wish, folder: str) -> Candidate:
         project = _compose.Project(folder, wish.project, (*wish.files, _compose.RELEASE_FILE))
         model, _heard = project.model()
     _require_services(wish, model)
-    _require_sources(wish, model, folder)
+    if not wish.partial:
+        _require_sources(wish, model, folder)
     changes = _changes(wish, generated)
     old_model, old_error, hashes = _old(wish, old_release is not None)
     mapped = _mapped(model, folder, wish.dest)
@@ -253,15 +290,44 @@ def _build(wish: Wish, folder: str) -> Candidate:
         env=env,
         env_text=env.text,
         warnings=_warnings(wish, heard, folder, mapped),
-        mounted=_mounted(model, folder),
+        mounted=_mounted(model, folder, wish.owned),
         in_place=_single_files(wish, folder, (mapped, old_model)),
         hashes=hashes,
         plain_images=plain_images,
     )
 
 
+def _require_inside(wish: Wish) -> None:
+    """Refuse to remove what is not a file of the configuration."""
+    own = (*wish.files, _compose.ENV_FILE, _compose.RELEASE_FILE)
+    for path in wish.absent:
+        outside = os.path.isabs(path) or os.path.normpath(path) != path or path.startswith("..")
+        if outside or path in own or path in delivered(wish.src, wish.owned) or is_private(path):
+            raise ConfigurationError(
+                f"{path!r} cannot be removed from {wish.dest}: it has to be a file of the "
+                "configuration below it that is not delivered, no compose file and no secret."
+            )
+
+
+def _take_away(wish: Wish, folder: str) -> None:
+    """Remove files from a candidate, but never through a link into the real project."""
+    for path in wish.absent:
+        place = os.path.join(folder, path)
+        parent = os.path.realpath(os.path.dirname(place))
+        if os.path.lexists(place) and f"{parent}/".startswith(f"{os.path.realpath(folder)}/"):
+            os.unlink(place)
+
+
 def _merge_env(wish: Wish, text: str) -> _env_file.Merged:
     try:
+        if wish.env_file is not None:
+            whole = read(wish.env_file)
+            if whole is None:
+                raise ConfigurationError(
+                    f"There is no {wish.env_file}, which was to take the place of "
+                    f"{os.path.join(wish.dest, _compose.ENV_FILE)}; check the path."
+                )
+            return _env_file.replaced(text, whole.decode("utf-8", "replace"))
         return _env_file.merge(text, wish.env, wish.env_remove)
     except _env_file.EnvFileError as error:
         raise ConfigurationError(f"{wish.dest}/{error}") from error
@@ -362,7 +428,7 @@ def _warnings(wish: Wish, heard: list[str], folder: str, model: _compose.Model) 
 
 def _changes(wish: Wish, generated: Mapping[str, tuple[bytes, bytes | None]]) -> list[Change]:
     found = []
-    for relative, path in delivered(wish.src).items():
+    for relative, path in delivered(wish.src, wish.owned).items():
         target = os.path.join(wish.dest, relative)
         executable = bool(os.stat(path).st_mode & 0o100)
         mode = 0o600 if is_private(relative) else (0o755 if executable else 0o644)
@@ -374,18 +440,24 @@ def _changes(wish: Wish, generated: Mapping[str, tuple[bytes, bytes | None]]) ->
         old_mode = _mode(os.path.join(wish.dest, relative))
         if new != old or mode != old_mode:
             found.append(Change(relative, new, old, mode, old_mode))
-    return sorted(found, key=lambda change: _order(change.path, wish.files))
+    for relative in wish.absent:
+        target = os.path.join(wish.dest, relative)
+        old = read(target)
+        if old is not None:
+            found.append(Change(relative, None, old, 0, _mode(target)))
+    return sorted(found, key=lambda change: _order(change, wish.files))
 
 
-def _order(path: str, files: Sequence[str]) -> tuple[int, str]:
+def _order(change: Change, files: Sequence[str]) -> tuple[int, str]:
     """Return the place of a file when it is written.
 
     What compose files refer to comes before them, and ``.env`` before the file
     that may demand a new variable: whoever calls compose in between finds
-    either the old project or the new one.
+    either the old project or the new one. What goes goes last.
     """
-    rank = {_compose.ENV_FILE: 1, _compose.RELEASE_FILE: 3}.get(path, 2 if path in files else 0)
-    return rank, path
+    rank = {_compose.ENV_FILE: 1, _compose.RELEASE_FILE: 3}
+    usual = 2 if change.path in files else 0
+    return 4 if change.new is None else rank.get(change.path, usual), change.path
 
 
 def _files_below(source: str) -> list[str]:
@@ -401,8 +473,10 @@ def _files_below(source: str) -> list[str]:
     return found
 
 
-def _mounted(model: _compose.Model, folder: str) -> dict[str, dict[str, str]]:
-    """Return the hash of every project file that a service mounts."""
+def _mounted(
+    model: _compose.Model, folder: str, owned: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """Return the hash of every project file that a service mounts, and a release brings."""
     found: dict[str, dict[str, str]] = {}
     for service, source, _target in _compose.binds(model):
         if not source.startswith(folder + "/"):
@@ -416,7 +490,9 @@ def _mounted(model: _compose.Model, folder: str) -> dict[str, dict[str, str]]:
             except OSError:
                 # A file of another user (a socket, a log) is no configuration of ours.
                 continue
-            found.setdefault(service, {})[os.path.relpath(path, folder)] = digest
+            relative = os.path.relpath(path, folder)
+            if relative not in owned:
+                found.setdefault(service, {})[relative] = digest
     return found
 
 

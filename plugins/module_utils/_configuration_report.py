@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from . import _compose, _env_file
 from ._configuration import Candidate, ConfigurationError, is_private, read, text_of
 from ._masking import Masker
+from ._releases import Config
 
 _DIFF_BYTES = 256 * 1024
 # A user, a database, a bucket: what names of variables end with that hold no secret.
 _PUBLIC = ("USER", "USERNAME", "DB", "DATABASE", "BUCKET", "HOST", "PORT", "NAME", "ENV")
 
 
-def fingerprint(proved: Candidate) -> dict[str, Any]:
+def fingerprint(proved: Candidate) -> Config:
     """Return what a record says about this configuration: hashes and names, no value."""
     files: dict[str, str] = {}
     for mounted in proved.mounted.values():
@@ -47,6 +47,11 @@ def reloads(
             unread = recorded is not None and recorded.get(relative) != digest
             if relative in touched or unread:
                 found.setdefault(service, []).append(relative)
+    gone = [change.path for change in proved.changes if change.new is None]
+    for service, source, _target in _compose.binds(proved.model) if gone else []:
+        inside = [one for one in gone if f"{proved.wish.dest}/{one}".startswith(f"{source}/")]
+        if service in kept and inside:
+            found.setdefault(service, []).extend(inside)
     return found
 
 
@@ -85,7 +90,8 @@ def diff(proved: Candidate, masker: Masker) -> list[dict[str, str]]:
             before, after = _shown(change.old, masker), _shown(change.new, masker)
         if not change.content:
             before = after = ""
-        if change.old_mode != change.mode and change.old_mode is not None:
+        stays = change.new is not None and change.old_mode is not None
+        if stays and change.old_mode != change.mode:
             before += f"mode: {change.old_mode:04o}\n"
             after += f"mode: {change.mode:04o}\n"
         found.append(
@@ -108,17 +114,30 @@ def _shown(content: bytes | None, masker: Masker) -> str:
     return masker.text(content.decode("utf-8", "replace"))
 
 
-def masker(dest: str, given: Mapping[str, str]) -> Masker:
+def masker(dest: str, given: Mapping[str, str], env_file: str | None = None) -> Masker:
     """Return what knows the secrets of the old and of the new ``.env``."""
-    try:
-        old = _env_file.values(text_of(os.path.join(dest, _compose.ENV_FILE)))
-    except (_env_file.EnvFileError, ConfigurationError):
-        old = {}
-    environments = [{key: value for key, value in old.items() if value}, given]
+    environments = [_environment(os.path.join(dest, _compose.ENV_FILE)), given]
+    if env_file:
+        environments.append(_environment(env_file))
     known = Masker(public=[name for one in environments for name in public_names(one)])
     for environment in environments:
         known.add_environment(environment)
     return known
+
+
+def container_masker(environment: Mapping[str, str], project: str) -> Masker:
+    """Know what is secret in what a container prints."""
+    known = Masker(public=[project, *public_names(environment)])
+    known.add_environment(environment)
+    return known
+
+
+def _environment(path: str) -> Mapping[str, str]:
+    try:
+        found = _env_file.values(text_of(path))
+    except (_env_file.EnvFileError, ConfigurationError):
+        return {}
+    return {key: value for key, value in found.items() if value}
 
 
 def public_names(environment: Mapping[str, str]) -> list[str]:

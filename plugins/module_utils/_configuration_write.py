@@ -25,6 +25,8 @@ def apply(proved: Candidate) -> None:
     staged: list[tuple[Change, str]] = []
     try:
         for change in proved.changes:
+            if change.new is None:
+                continue
             target = os.path.join(dest, change.path)
             os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
             temporary = os.path.join(
@@ -33,7 +35,7 @@ def apply(proved: Candidate) -> None:
             if os.path.lexists(temporary):
                 os.unlink(temporary)
             staged.append((change, temporary))
-            _write_synced(temporary, change)
+            _write_synced(temporary, change.new, change.mode)
         for change, temporary in staged:
             target = os.path.join(dest, change.path)
             if change.path in proved.in_place and os.path.isfile(target):
@@ -41,6 +43,9 @@ def apply(proved: Candidate) -> None:
                 os.unlink(temporary)
             else:
                 os.replace(temporary, target)
+        for change in proved.changes:
+            if change.new is None:
+                os.unlink(os.path.join(dest, change.path))
     except OSError as error:
         raise ConfigurationError(
             f"Cannot write {error.filename or dest}: {error.strerror}; the owner of {dest} has to "
@@ -53,17 +58,17 @@ def apply(proved: Candidate) -> None:
                 os.unlink(temporary)
 
 
-def _write_synced(path: str, change: Change) -> None:
+def _write_synced(path: str, content: bytes, mode: int) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as stream:
-        stream.write(change.new)
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    os.chmod(path, change.mode)
+    os.chmod(path, mode)
 
 
 def _copy_in_place(target: str, change: Change) -> None:
-    if change.content:
+    if change.new is not None and change.content:
         with open(target, "r+b") as stream:
             stream.write(change.new)
             stream.truncate()

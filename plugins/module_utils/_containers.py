@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.carrental.ops.plugins.module_utils import _endings
 from ansible_collections.carrental.ops.plugins.module_utils._checks import Check, Subject
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
 from ansible_collections.carrental.ops.plugins.module_utils._host import size
@@ -98,11 +99,11 @@ def _notable(container: Container, events: list[dict[str, Any]], age: float | No
     """What is to be said of a container that serves; empty when nothing is."""
     name, health = container.name, container.state.get("Health") or {}
     if _restarts(container) and _young(age):
-        killed = _out_of_memory(container, events)
+        killed = _endings.out_of_memory(container.state, events)
         memory = f", killed for lack of memory{_limit(container)}" if killed else ""
         return (
             f"container {name} was restarted {age:.0f} s ago by Docker"
-            f"{_exit_text(_last_exit(events))}{memory}; see: docker logs --tail 100 {name}"
+            f"{_exit_text(_endings.last_exit(events))}{memory}; see: docker logs --tail 100 {name}"
         )
     if container.state.get("OOMKilled"):
         return (
@@ -191,9 +192,11 @@ def _stopped_by_hand(events: list[dict[str, Any]]) -> str | None:
 def _loop(container: Container, events: list[dict[str, Any]], age: float | None = None) -> str:
     state = container.state
     restarts = _restarts(container)
-    code = int(state.get("ExitCode") or 0) if state.get("Restarting") else _last_exit(events)
+    code = (
+        int(state.get("ExitCode") or 0) if state.get("Restarting") else _endings.last_exit(events)
+    )
     text = f"container {container.name} restarts in a loop: {restarts} restarts{_exit_text(code)}"
-    if _out_of_memory(container, events):
+    if _endings.out_of_memory(container.state, events):
         text += f", killed for lack of memory{_limit(container)}"
     if age is not None:
         text += f", up for {age:.0f} s"
@@ -201,20 +204,6 @@ def _loop(container: Container, events: list[dict[str, Any]], age: float | None 
     if error:
         text += f", {error}"
     return f"{text}; see: docker logs --tail 100 {container.name}"
-
-
-def _last_exit(events: list[dict[str, Any]]) -> int | None:
-    for event in reversed(events):
-        if event.get("Action") == "die":
-            code = (event.get("Actor") or {}).get("Attributes", {}).get("exitCode", "")
-            return int(code) if str(code).isdigit() else None
-    return None
-
-
-def _out_of_memory(container: Container, events: list[dict[str, Any]]) -> bool:
-    """The state forgets it with the next start; the engine's events do not."""
-    told = any(event.get("Action") == "oom" for event in events)
-    return told or bool(container.state.get("OOMKilled"))
 
 
 def _exit_text(code: int | None) -> str:

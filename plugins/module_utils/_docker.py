@@ -30,6 +30,10 @@ PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 _MAX_ANSWER = 16 * 1024 * 1024
 _MAX_FILE = 1024 * 1024
+# What runc says when its own process was killed before the command began.
+_CANNOT_START = 126
+_NOT_STARTED = "waiting for init preliminary setup"
+_START_PAUSES = (0.5, 1.0, 2.0)
 
 
 class DockerError(Exception):
@@ -77,7 +81,19 @@ class Docker:
         return Container(self.get(f"/containers/{container}/json"))
 
     def execute(self, container: str, argv: list[str], user: str = "") -> tuple[int, str]:
-        """Run a command in a container; return its exit code and what it printed."""
+        """Run a command in a container; return its exit code and what it printed.
+
+        Where the memory of the container is full for a moment the runtime cannot start the
+        command, which is tried again then: nothing of it has run.
+        """
+        for pause in _START_PAUSES:
+            code, output = self._execute(container, argv, user)
+            if code != _CANNOT_START or _NOT_STARTED not in output:
+                return code, output
+            time.sleep(pause)
+        return self._execute(container, argv, user)
+
+    def _execute(self, container: str, argv: list[str], user: str) -> tuple[int, str]:
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": argv, "User": user}
         created = json.loads(self._call("POST", f"/containers/{container}/exec", body=body))
         path = f"/exec/{created['Id']}"
@@ -110,13 +126,15 @@ class Docker:
         method: str,
         path: str,
         query: dict[str, str] | None = None,
-        body: dict[str, Any] | None = None,
+        body: dict[str, Any] | bytes | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         target = quote(path) + (f"?{urlencode(query)}" if query else "")
-        connection = _SocketConnection(self.path, self.timeout)
+        connection = _SocketConnection(self.path, timeout or self.timeout)
         try:
-            data = None if body is None else json.dumps(body)
-            headers = {} if body is None else {"Content-Type": "application/json"}
+            kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
+            data = json.dumps(body) if isinstance(body, dict) else body
+            headers = {} if body is None else {"Content-Type": kind}
             connection.request(method, target, data, headers)
             answer = connection.getresponse()
             content = answer.read(_MAX_ANSWER)
@@ -223,7 +241,7 @@ class Container:
         """What it runs, in words: a command for a shell is taken apart, variables are filled in."""
         words: list[str] = []
         for word in [self.raw.get("Path") or "", *(self.raw.get("Args") or [])]:
-            words += _split(word) if " " in word else [word]
+            words += split(word) if " " in word else [word]
         return [_expand(word, self.environment) for word in words]
 
     @property
@@ -275,13 +293,20 @@ class Container:
         ]
 
     @property
+    def exposed(self) -> set[int]:
+        """Ports that it says it listens on."""
+        ports = self.raw["Config"].get("ExposedPorts") or {}
+        return {int(port.split("/")[0]) for port in ports if port.endswith("/tcp")}
+
+    @property
     def published(self) -> set[int]:
         """Ports of the container that are published on the host."""
         bindings = (self.raw.get("HostConfig") or {}).get("PortBindings") or {}
         return {int(port.split("/")[0]) for port, hosts in bindings.items() if hosts}
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
+    """Return the words of a command line; one that a shell would refuse is cut at its spaces."""
     try:
         return shlex.split(text)
     except ValueError:

@@ -196,6 +196,17 @@ def merge(
     return Merged(text, added, changed, removed)
 
 
+def replaced(text: str, new: str, name: str = ".env") -> Merged:
+    """Put another whole text in place, and tell by name what differs."""
+    before, after = values(text, name), values(new, name)
+    return Merged(
+        new,
+        sorted(after.keys() - before.keys()),
+        sorted(key for key in after.keys() & before.keys() if after[key] != before[key]),
+        sorted(before.keys() - after.keys()),
+    )
+
+
 def fingerprint(text: str, name: str = ".env") -> dict[str, Any]:
     """Return what a record may say about the file: its hash and the names of its keys."""
     return {

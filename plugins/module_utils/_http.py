@@ -40,6 +40,11 @@ class Request:
     timeout: float = 2.5
     verify: bool = False
     ca_file: str = ""
+    method: str = "GET"
+    body: bytes = b""
+    content_type: str = "application/json"
+    # Metrics are long, and half of them would be a wrong number.
+    max_body: int = _MAX_BODY
 
     @property
     def url(self) -> str:
@@ -85,7 +90,7 @@ class Judgement:
 
 
 def request(wanted: Request) -> Answer:
-    """GET, without following redirects and without any proxy of the environment."""
+    """Ask, without following redirects and without any proxy of the environment."""
     started = time.monotonic()
     connection = _Connection(wanted)
     try:
@@ -95,9 +100,11 @@ def request(wanted: Request) -> Answer:
             "Accept": "application/json, */*",
             "Connection": "close",
         }
-        connection.request("GET", wanted.path, headers=headers)
+        if wanted.body:
+            headers["Content-Type"] = wanted.content_type
+        connection.request(wanted.method, wanted.path, wanted.body or None, headers)
         found = connection.getresponse()
-        body = found.read(_MAX_BODY)
+        body = found.read(wanted.max_body)
     except (OSError, http.client.HTTPException) as error:
         raise HttpError(explain(error, wanted)) from error
     finally:

@@ -106,14 +106,18 @@ def parse_held(output: str) -> Held:
     return Held(names["applied"], names["failed"], back)
 
 
+def psql(database: Container, name: str) -> list[str]:
+    """Return how the database is asked in its own container; the statement comes last."""
+    user = database.environment.get("POSTGRES_USER") or "postgres"
+    return ["psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", name, "-c"]
+
+
 def held(engine: Engine, database: Container | None, name: str) -> Held | None:
     """Return the migrations that the database holds; nothing where nobody can tell."""
     if database is None or not database.running:
         return None
-    user = database.environment.get("POSTGRES_USER") or "postgres"
-    psql = ["psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", name, "-c"]
     try:
-        rc, output = engine.execute(database.id, [*psql, _HELD])
+        rc, output = engine.execute(database.id, [*psql(database, name), _HELD])
     except DockerError:
         return None
     if rc != 0:

@@ -10,15 +10,17 @@ for a second process, and it may still run the old image.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from . import _compose
+from . import _compose, _remains
 from ._engine import Engine
 
 LABEL = "carrental.ops.one-off"
+OPERATION = "carrental.ops.operation"
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _NOT_FOUND = (126, 127)
 
@@ -52,12 +54,29 @@ def leftovers(engine: Engine, project: str) -> None:
 
 
 def run(
-    engine: Engine, project: _compose.Project, service: str, command: Sequence[str], timeout: float
+    engine: Engine,
+    project: _compose.Project,
+    service: str,
+    command: Sequence[str],
+    timeout: float,
+    *,
+    environment: Mapping[str, str] | None = None,
 ) -> _compose.Completed:
-    """Run a command in place of a service's entrypoint, and remove the container."""
+    """Run a command in place of a service's entrypoint, and remove the container.
+
+    :param environment: variables that differ from those of the service. Compose takes their
+        values from its own environment, so that none of them stands in a command line.
+    """
+    given = dict(environment or {})
     name = f"{project.name}-{service}-once-{uuid.uuid4().hex[:8]}"
     arguments = ["run", "--rm", "--no-deps", "-T", "--name", name]
     arguments += ["--label", f"{LABEL}={project.name}", "--entrypoint", command[0]]
+    for variable in given:
+        arguments += ["--env", variable]
+    operation = os.environ.get(_remains.VARIABLE)
+    if operation:
+        # It outlives a module that is killed; whoever takes the lock over has to know of it.
+        arguments[-2:-2] = ["--label", f"{OPERATION}={operation}"]
     argv = project.argv(*arguments, service, *command[1:])
     try:
         done = subprocess.run(
@@ -69,6 +88,7 @@ def run(
             timeout=timeout,
             check=False,
             cwd=project.directory,
+            env={**os.environ, **given},
         )
     except subprocess.TimeoutExpired as error:
         engine.remove(name)

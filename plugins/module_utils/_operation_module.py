@@ -13,16 +13,27 @@ a secret by its name is masked in what goes out.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import _configuration, _configuration_report, _env_file
+from . import (
+    _configuration,
+    _configuration_report,
+    _env_file,
+    _operation_work,
+    _owned,
+    _service_table,
+)
 
-DATA_ROLES = ("database", "cache", "object_store")
+# Fragment ``carrental.ops._operation``.
+OPERATION_OPTIONS: dict[str, dict[str, Any]] = {
+    "state_dir": {"type": "path"},
+    "operation_id": {"type": "str", "default": ""},
+}
 _HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-_SECRET_OPTIONS = ("env", "registry_password")
+_SECRET_OPTIONS = ("env", "registry_password", "secrets", "channels")
 
 
 class OperationModule:
@@ -36,11 +47,36 @@ class OperationModule:
                 module.params[option] = _HIDDEN
         module.no_log_values.clear()
         given = {key: str(value) for key, value in (self.params.get("env") or {}).items()}
-        self.masker = _configuration_report.masker(self.params.get("dest") or "/nonexistent", given)
+        self.masker = _configuration_report.masker(
+            self.params.get("dest") or "/nonexistent", given, self.params.get("env_file")
+        )
         self.masker.add(self.params.get("registry_password"))
         # Without this a terminated module would leave its temporary directory.
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _stop)
+
+    def operation(
+        self, kind: str, *, changes: bool = True
+    ) -> AbstractContextManager[_operation_work.Operation]:
+        """Work under the lock of the server: that of an operation, or one of this call alone.
+
+        What changes nothing takes no lock, and neither does check mode; but as a part of an
+        operation it shows others that this one goes on, however long it looks.
+
+        :raises _operation.OperationError: when the lock cannot be had, or was lost.
+        """
+        state_dir = self.params.get("state_dir")
+        if not state_dir or self.module.check_mode:
+            return nullcontext(_operation_work.Operation())
+        if self.params["operation_id"]:
+            return _operation_work.join(
+                *(state_dir, self.params["operation_id"], kind),
+                mask=self.masker.data,
+                warn=self.module.warn,
+            )
+        if not changes:
+            return nullcontext(_operation_work.Operation())
+        return _operation_work.alone(state_dir, kind, mask=self.masker.data, warn=self.module.warn)
 
     def fail(self, message: str, **result: Any) -> NoReturn:
         """End with one sentence and the facts that go with it."""
@@ -68,23 +104,10 @@ def wish(params: dict[str, Any]) -> _configuration.Wish:
         project=params["project"],
         env=_env_file.wanted(params["env"]),
         env_remove=tuple(params["env_remove"]),
+        env_file=params.get("env_file"),
+        absent=tuple(params.get("absent") or ()),
         pins=None if pins is None else {str(key): str(value) for key, value in pins.items()},
-        services=tuple(aliases(table).values()),
-        held=tuple(held(table, params.get("replace") or ())),
+        services=tuple(_service_table.aliases(table).values()),
+        held=tuple(_service_table.held(table, params.get("replace") or ())),
+        owned=_owned.paths(params.get("state_dir"), params["dest"]),
     )
-
-
-def aliases(table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return what compose calls each service of the table."""
-    return {name: one.get("compose_service") or name for name, one in table.items()}
-
-
-def held(table: Mapping[str, Mapping[str, Any]], replace: Iterable[str]) -> list[str]:
-    """Return the services that hold data and that nobody asked to replace."""
-    names = aliases(table)
-    asked = set(replace)
-    return [
-        names[name]
-        for name, one in table.items()
-        if one.get("role") in DATA_ROLES and not {name, names[name]} & asked
-    ]

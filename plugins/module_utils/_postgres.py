@@ -104,7 +104,7 @@ def check(subject: Subject, login: Login, options: Options) -> list[Check]:
         return [subject.down("login", missing_library())]
     started = time.monotonic()
     try:
-        connection = psycopg2.connect(**_parameters(login))
+        connection = psycopg2.connect(**parameters(login))
     except psycopg2.Error as error:
         return [subject.down("login", explain(str(error), login), place=login.place)]
     try:
@@ -138,8 +138,9 @@ def missing_library() -> str:
     )
 
 
-def _parameters(login: Login) -> dict[str, Any]:
-    parameters: dict[str, Any] = {
+def parameters(login: Login) -> dict[str, Any]:
+    """How the library is told a login."""
+    found: dict[str, Any] = {
         "host": login.host,
         "port": login.port,
         "user": login.user,
@@ -151,10 +152,10 @@ def _parameters(login: Login) -> dict[str, Any]:
         "application_name": "carrental.ops health",
     }
     if login.tls:
-        parameters["sslmode"] = "verify-full" if login.ca_file else "require"
+        found["sslmode"] = "verify-full" if login.ca_file else "require"
         if login.ca_file:
-            parameters["sslrootcert"] = login.ca_file
-    return parameters
+            found["sslrootcert"] = login.ca_file
+    return found
 
 
 def _rows(connection: psycopg2.extensions.connection, statement: str) -> list[dict[str, Any]]:

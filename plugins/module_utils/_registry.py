@@ -160,6 +160,12 @@ def stream_error(lines: Iterable[str]) -> str:
     return ""
 
 
+def names(image: Mapping[str, Any]) -> list[str]:
+    """Return the names of an image of the engine, as it lists them: tags, then digests."""
+    found = [*(image.get("RepoTags") or []), *(image.get("RepoDigests") or [])]
+    return [name for name in found if not name.startswith("<none>")]
+
+
 def digest_of(image: Mapping[str, Any], name: str) -> str | None:
     """Return the digest under which the registry knows a local image, if it came from there."""
     wanted = parse(name)

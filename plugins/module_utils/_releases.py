@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any, TypedDict
+
+from . import _whole_file
 
 SCHEMA = 1
 VERDICTS = ("ok", "no_change", "refused", "rolled_back", "failed")
@@ -47,7 +48,20 @@ class Migrations(TypedDict):
     applied: list[str]
 
 
-class Release(TypedDict):
+class _Later(TypedDict, total=False):
+    """What records did not have from the beginning."""
+
+    # The name that the compose files alone give the image of each released service.
+    names: dict[str, str]
+    # The release that a rollback to this one left behind.
+    rolled_back_from: str
+    # The commit that the images were built from on the server.
+    git_sha: str
+    # Checks of the preflight that did not pass, and why they did not count.
+    waived: dict[str, str]
+
+
+class Release(_Later):
     """One record."""
 
     schema: int
@@ -80,6 +94,12 @@ def utc(moment: datetime | None = None) -> str:
     return (moment or datetime.now(timezone.utc)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def age(moment: str, now: datetime | None = None) -> float:
+    """Return the seconds since a moment as it stands in a record."""
+    then = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return ((now or datetime.now(timezone.utc)) - then).total_seconds()
+
+
 def make_id(version: str, moment: datetime | None = None) -> str:
     """Return the id of a release: sortable by time, with the short version for people."""
     stamp = (moment or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%SZ")
@@ -96,31 +116,15 @@ def write(state_dir: str, release: Release) -> str:
     folder = directory(state_dir)
     path = os.path.join(folder, f"{release['id']}.json")
     text = json.dumps(release, indent=2, sort_keys=True) + "\n"
-    temporary = ""
     try:
         for wanted in (state_dir, folder):
             os.makedirs(wanted, mode=0o700, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        temporary = ""
-        # The name is on disk only when its directory is.
-        folder_handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder_handle)
-        finally:
-            os.close(folder_handle)
+        _whole_file.write(path, text.encode())
     except OSError as error:
         raise ReleaseError(
             f"Cannot write the record of the release to {path}: {error.strerror}; "
             "check the owner of the directory and the free space."
         ) from error
-    finally:
-        if temporary:
-            os.unlink(temporary)
     return path
 
 
@@ -193,6 +197,55 @@ def current(state_dir: str) -> Release | None:
     """Return the newest release that passed: what production is supposed to run."""
     passed = good(load(state_dir))
     return passed[0] if passed else None
+
+
+def differ(one: Release, other: Release) -> bool:
+    """Return whether two releases differ in what runs: an image, a file, the environment."""
+    return _runs(one) != _runs(other)
+
+
+def _runs(release: Release) -> tuple[str, dict[str, str], Any]:
+    images = {name: image["image_id"] for name, image in release["services"].items()}
+    return release["version"], images, release.get("config")
+
+
+def previous(releases: Iterable[Release]) -> Release | None:
+    """Return what a rollback goes to: the newest good release before the current that differs.
+
+    A change of configuration alone is a release, too.
+    """
+    passed = good(releases)
+    # What was once left behind by a rollback is no way back: two rollbacks in a row lead on to
+    # the release before, not to the one that was fled from.
+    left = {one.get("rolled_back_from") for one in passed}
+    return next(
+        (one for one in passed[1:] if differ(one, passed[0]) and one["id"] not in left), None
+    )
+
+
+def targets(releases: Iterable[Release]) -> list[Release]:
+    """Return the releases that have to be there at once: the current one, and where back to.
+
+    That is the one before it and, where that differs in its configuration only, the newest
+    one with another version.
+    """
+    passed = good(releases)
+    other = (one for one in passed if one["version"] != passed[0]["version"])
+    found: list[Release] = []
+    for one in (*passed[:1], previous(passed), next(other, None)):
+        if one is not None and one not in found:
+            found.append(one)
+    return found
+
+
+def kept(releases: Iterable[Release], count: int) -> list[Release]:
+    """Return the newest good releases of which each differs from the others, and the targets."""
+    passed = good(releases)
+    found: list[Release] = []
+    for one in passed:
+        if len(found) < count and all(differ(one, other) for other in found):
+            found.append(one)
+    return found + [one for one in targets(passed) if one not in found]
 
 
 def find(releases: list[Release], wanted: str) -> Release:

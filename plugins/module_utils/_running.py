@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.carrental.ops.plugins.module_utils import _docker
+from ansible_collections.carrental.ops.plugins.module_utils import _compose, _docker
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container, Docker
+from ansible_collections.carrental.ops.plugins.module_utils._engine import OWNER, SURGE
 from ansible_collections.carrental.ops.plugins.module_utils._services import InputError, Service
 
 _OWN_LABELS = "carrental.ops."
@@ -29,8 +31,11 @@ class Project:
 
     @property
     def command(self) -> str:
-        """How compose is called for it."""
-        files = "".join(f" -f {name}" for name in self.compose_files)
+        """How compose is called for it, so that it starts the images of the release."""
+        names = [*self.compose_files]
+        if os.path.exists(os.path.join(self.source, _compose.RELEASE_FILE)):
+            names.append(_compose.RELEASE_FILE)
+        files = "".join(f" -f {name}" for name in names)
         return f"cd {self.source} && docker compose{files}"
 
 
@@ -42,6 +47,7 @@ class Running:
     services: dict[str, list[Container]] = field(default_factory=dict)
     others: list[Container] = field(default_factory=list)
     one_offs: list[Container] = field(default_factory=list)
+    surges: list[Container] = field(default_factory=list)
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     root: str = ""
     version: str = ""
@@ -79,6 +85,7 @@ def look(docker: Docker, project: Project, services: Iterable[Service]) -> Runni
         return running
     running.root = str(info.get("DockerRootDir") or "")
     running.version = str(info.get("ServerVersion") or "")
+    running.surges = _surges(docker, listed, project.name)
     names = {service.container: service.compose_service for service in wanted}
     selected = _docker.select(listed, project.name, names)
     if not selected and not all(service.managed for service in wanted):
@@ -105,6 +112,18 @@ def look(docker: Docker, project: Project, services: Iterable[Service]) -> Runni
         if not container.running or container.raw.get("RestartCount"):
             running.events[container.id] = _events(docker, container)
     return running
+
+
+def _surges(docker: Docker, listed: list[dict[str, Any]], project: str) -> list[Container]:
+    """Containers that stand in for a service; compose does not count them to the project."""
+    found = []
+    for item in listed:
+        labels = item.get("Labels") or {}
+        if SURGE in labels and labels.get(OWNER) == project:
+            # Gone between the list and the look: what was begun has just ended.
+            with suppress(_docker.DockerError):
+                found.append(docker.inspect(item["Id"]))
+    return found
 
 
 def unknown(project: Project, services: Iterable[Service], running: Running) -> list[Service]:

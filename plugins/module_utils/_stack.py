@@ -21,8 +21,10 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _host,
     _http,
     _proxy_probe,
+    _release_findings,
     _releases,
     _running,
+    _scaling_state,
     _service_probes,
     _stack_findings,
 )
@@ -91,10 +93,16 @@ def check_stack(request: Request) -> Health:
     unknown = _running.unknown(request.project, services, running)
     if unknown and request.known_only:
         raise _running.no_such_service(request.project, unknown[0])
-    release, release_checks = _release(request)
+    releases, release_checks = _past(request)
+    release = next(iter(_releases.good(releases)), None)
+    release_checks += _release_findings.look(docker, releases) if not running.down else []
     masker = _masker(request, running, services)
 
     checks = _container_checks(request, services, running, release, unknown)
+    waiting = _scaling_state.pending(request.state_dir) if request.state_dir else {}
+    for service in services:
+        containers = running.services.get(service.name, [])
+        checks += _scaling_state.check(service.subject, containers, waiting)
     probes = _service_probes_of(request, services, running, release, masker)
     if request.deep:
         probes += _name_probes(services, running)
@@ -107,7 +115,8 @@ def check_stack(request: Request) -> Health:
     names = [service.name for service in services]
     everything = not request.only
     if everything:
-        checks += _stack_findings.besides(running)
+        checks += _stack_findings.besides(running, release)
+        checks += _release_findings.left(running.surges)
     checks += _stack_findings.engine(running) + (release_checks if with_host else [])
     checks.sort(key=partial(_order, names))
     grouped = [*names, *(container.name for container in running.others)]
@@ -135,13 +144,14 @@ def _order(names: list[str], check: Check) -> tuple[int, str]:
     return len(names) + (1 if check.service == _host.HOST.name else 0), ""
 
 
-def _release(request: Request) -> tuple[_releases.Release | None, list[Check]]:
+def _past(request: Request) -> tuple[list[_releases.Release], list[Check]]:
+    """The releases of this stack, newest first."""
     if not request.state_dir:
-        return None, []
+        return [], []
     try:
-        return _releases.current(request.state_dir), []
+        return _releases.load(request.state_dir), []
     except _releases.ReleaseError as error:
-        return None, [
+        return [], [
             _host.HOST.says(
                 "release", _checks.WARN, "The record of the release cannot be read", str(error)
             )

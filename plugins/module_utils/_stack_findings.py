@@ -48,11 +48,12 @@ def conclude(services: list[Service], checks: list[Check]) -> list[Check]:
         check.service in proxies and check.status == FAIL and not _is_certificate(check)
         for check in found
     )
+    reload = _reload(found, proxies)
     result = []
     for check in found:
         own = [other for other in found if other.service == check.service]
         through = check.name.endswith(".proxy")
-        result.append(_proxy_cause(check, own, proxy_works) if through else check)
+        result.append(_proxy_cause(check, own, proxy_works, reload) if through else check)
     return [_one_of_several(check, result) for check in result]
 
 
@@ -60,7 +61,17 @@ def _is_certificate(check: Check) -> bool:
     return check.name.endswith(".certificate")
 
 
-def _proxy_cause(check: Check, own: list[Check], proxy_works: bool) -> Check:
+def _reload(checks: list[Check], proxies: set[str]) -> str:
+    """The command that has the proxy look up addresses again."""
+    names = (
+        check.evidence.get("container")
+        for check in checks
+        if check.service in proxies and check.name.endswith(".container")
+    )
+    return f"docker exec {next(filter(None, names), 'nginx')} nginx -s reload"
+
+
+def _proxy_cause(check: Check, own: list[Check], proxy_works: bool, reload: str) -> Check:
     """Why a service does not answer through the proxy."""
     if check.status not in (FAIL, WARN):
         return check
@@ -74,7 +85,7 @@ def _proxy_cause(check: Check, own: list[Check], proxy_works: bool) -> Check:
         return replace(
             check,
             detail=f"{check.detail}, although it answers itself: nginx looks its address up once, "
-            "at start; have it look again with: docker exec nginx nginx -s reload",
+            f"at start; have it look again with: {reload}",
         )
     return check
 
@@ -113,7 +124,7 @@ def _without_repetition(checks: list[Check]) -> list[Check]:
 
 def image(subject: Subject, container: Container, release: Release) -> Check:
     """Whether a container runs the image that was released."""
-    wanted = release["services"].get(subject.name)
+    wanted = release["services"].get(container.service)
     if not wanted:
         return subject.skipped("image", "the release does not name its image")
     evidence: dict[str, Any] = {"image": container.image, "release": release["id"]}
@@ -140,7 +151,7 @@ def engine(running: Running) -> list[Check]:
     return [host.says("docker", FAIL, "Docker does not answer", running.down)]
 
 
-def besides(running: Running) -> list[Check]:
+def besides(running: Running, release: Release | None = None) -> list[Check]:
     """Containers of the project that the table does not name, and what was left behind."""
     now = datetime.now(timezone.utc)
     checks = []
@@ -150,6 +161,8 @@ def besides(running: Running) -> list[Check]:
         checks.append(
             _containers.judge(subject, container, running.events.get(container.id, []), now)
         )
+        if container.running and release:
+            checks.append(image(subject, container, release))
     for container in running.one_offs:
         status = str(container.state.get("Status", ""))
         age = _containers.seconds_since(str(container.raw.get("Created", "")), now)
@@ -175,6 +188,7 @@ def besides(running: Running) -> list[Check]:
 def fold_others(lines: list[str], checks: list[Check], running: Running) -> list[str]:
     """One line for all other containers that are well."""
     names = {container.name for container in running.others}
+    names -= {check.service for check in checks if check.status in (WARN, FAIL)}
     well = [check for check in checks if check.service in names and check.status == OK]
     single = {format_line(OK, check.summary) for check in well}
     folded, done = [], False
@@ -183,7 +197,7 @@ def fold_others(lines: list[str], checks: list[Check], running: Running) -> list
             folded.append(line)
         elif not done:
             done = True
-            listed = ", ".join(sorted(check.service for check in well))
+            listed = ", ".join(sorted({check.service for check in well}))
             folded.append(format_line(OK, f"Other containers are running: {listed}"))
     return folded
 

@@ -38,6 +38,12 @@ class Proxy:
     tls_port: int
     domain: str
 
+    def request(self, gate: Container, path: str) -> _http.Request:
+        """Return a request through one container of it, as customers send them."""
+        tls = bool(self.tls_port) and (not gate.published or self.tls_port in gate.published)
+        port = self.tls_port if tls else self.port
+        return _http.Request(gate.address, port, path, tls=tls, hostname=self.domain)
+
 
 def target(service: str, image_id: str, described: Mapping[str, Any]) -> Target:
     """Return what the table of services demands of a released service."""
@@ -73,7 +79,7 @@ def wrong_answer(
     """Return why an answer is not that of the release; nothing when it is."""
     if answer.status not in status:
         return f"{answer.url} answers {answer.status}"
-    if version_key:
+    if version_key and version:
         found = version_of(answer.json, version_key)
         if found is None:
             return f"{answer.url} answers {answer.status} without a member {version_key}"
@@ -140,10 +146,7 @@ def _proxy_problems(
     gate = next((gate for gate in gates if gate.running and gate.address), None)
     if gate is None:
         return [f"the proxy {proxy.service} does not run"]
-    tls = bool(proxy.tls_port) and (not gate.published or proxy.tls_port in gate.published)
-    port = proxy.tls_port if tls else proxy.port
-    wanted = _http.Request(gate.address, port, one.proxy_path, tls=tls, hostname=proxy.domain)
-    wrong = ask(wanted, one, version)
+    wrong = ask(proxy.request(gate, one.proxy_path), one, version)
     return [f"{one.service} through {gate.name}: {wrong}"] if wrong else []
 
 

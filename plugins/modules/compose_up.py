@@ -22,6 +22,7 @@ requirements:
   - The Docker engine with Compose 2.20 or later on the server.
 extends_documentation_fragment:
   - carrental.ops._attributes
+  - carrental.ops._operation
 attributes:
   check_mode:
     support: full
@@ -63,6 +64,24 @@ options:
     description: Seconds until all of them have to run and be healthy.
     type: int
     default: 120
+  table:
+    description:
+      - The services of the stack by name, as role P(carrental.ops.stack#role) describes them in
+        C(carrental_services_enabled).
+      - With it, while something is replaced that others stand on (a proxy, or what holds data),
+        requests through the proxy measure how long customers are not served; and what holds data
+        gets O(stop_timeout) to end. A PostgreSQL writes a checkpoint before, so that it ends and
+        starts fast.
+    type: dict
+    default: {}
+  domain:
+    description: Domain of the stack, in whose name the proxy is asked.
+    type: str
+    default: ""
+  stop_timeout:
+    description: Seconds that what holds data may take to end before it is killed.
+    type: int
+    default: 300
 """
 
 EXAMPLES = r"""
@@ -81,8 +100,27 @@ actions:
   type: list
   elements: str
   sample: [recreated api]
+measured:
+  description:
+    - What requests through the proxy saw meanwhile, by service with a C(proxy_path); see
+      M(carrental.ops.compose_rollout). Empty where nothing was replaced.
+  returned: when it did not fail
+  type: dict
+  sample:
+    api while postgres was replaced:
+      {requests: 60, failed: 12, longest_s: 1.4, total_s: 1.4, first_failure: it answers 503}
+lines:
+  description: The same in words.
+  returned: when it did not fail
+  type: list
+  elements: str
+  sample:
+    - >-
+      api while postgres was replaced: 60 requests through the proxy, 12 failed, longest outage
+      1.4 s (it answers 503)
 """
 
+from contextlib import ExitStack
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -90,8 +128,11 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
     _docker,
     _engine,
+    _gap,
+    _operation,
     _operation_module,
     _plan,
+    _standing,
 )
 
 # What compose needs beside waiting: stopping what it replaces, with its grace period.
@@ -109,6 +150,10 @@ def main() -> None:
             "dependencies": {"type": "bool", "default": True},
             "recreate": {"type": "str", "choices": ["auto", "never"], "default": "auto"},
             "wait_timeout": {"type": "int", "default": 120},
+            "table": {"type": "dict", "default": {}},
+            "domain": {"type": "str", "default": ""},
+            "stop_timeout": {"type": "int", "default": 300},
+            **_operation_module.OPERATION_OPTIONS,
         },
         supports_check_mode=True,
     )
@@ -118,22 +163,36 @@ def main() -> None:
         run.fail("services is empty; name the services to bring up. Nothing was changed.")
     project = _compose.Project(params["project_src"], params["project"], tuple(params["files"]))
     actions: list[str] = []
+    probers: dict[str, _gap.Prober] = {}
     try:
         engine = _engine.Engine()
-        before = engine.services(params["project"])
-        done = project.up(
-            params["services"],
-            dependencies=params["dependencies"],
-            recreate=params["recreate"] == "auto",
-            wait_timeout=params["wait_timeout"],
-            dry_run=module.check_mode,
-            timeout=params["wait_timeout"] + _MARGIN,
+        standing = _standing.look(
+            engine, params["project"], params["table"], params["services"], params["domain"]
         )
-        if module.check_mode:
-            actions = _compose.dry_run_actions(done.stderr)
-        else:
-            actions = _plan.happened(before, engine.services(params["project"]))
-    except (_compose.ComposeError, _docker.DockerError) as error:
+        with run.operation("compose_up") as operation, ExitStack() as probing:
+            before = engine.services(params["project"])
+            for database in standing.databases if not module.check_mode else ():
+                operation.step(f"checkpoint {database.name}")
+                _standing.checkpoint(engine, database)
+            operation.step(f"up {', '.join(params['services'])}", recreate=params["recreate"])
+            for name, ask in standing.ways_in.items() if not module.check_mode else ():
+                probers[name] = probing.enter_context(_gap.Prober(ask))
+            stop = params["stop_timeout"] if standing.holds_data else 0
+            done = project.up(
+                params["services"],
+                dependencies=params["dependencies"],
+                recreate=params["recreate"] == "auto",
+                wait_timeout=params["wait_timeout"],
+                dry_run=module.check_mode,
+                timeout=params["wait_timeout"] + _MARGIN + stop,
+                stop_timeout=stop,
+            )
+            standing.wait(params["wait_timeout"] if probers and done.rc == 0 else 0)
+            if module.check_mode:
+                actions = _compose.dry_run_actions(done.stderr)
+            else:
+                actions = _plan.happened(before, engine.services(params["project"]))
+    except (_compose.ComposeError, _docker.DockerError, _operation.OperationError) as error:
         run.fail(str(error))
     if done.rc != 0:
         names = ", ".join(params["services"])
@@ -142,7 +201,20 @@ def main() -> None:
             changed=bool(actions),
             actions=actions,
         )
-    run.exit({"changed": bool(actions), "actions": actions})
+    # Where nothing was replaced there is nothing to tell.
+    told = {
+        f"{name} while {', '.join(params['services'])} was replaced": one.measured
+        for name, one in probers.items()
+        if actions
+    }
+    run.exit(
+        {
+            "changed": bool(actions),
+            "actions": actions,
+            "measured": {name: one.as_dict() for name, one in told.items()},
+            "lines": [_gap.sentence(name, one) for name, one in told.items()],
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Reads the records of releases and compares the current one, the newest that passed, with the
     containers that run.
+  - Tells which releases can be gone back to without a registry. Their images and, where
+    O(project_src) is given, their configuration are still on the server then.
   - It returns empty values where nothing was released yet.
 author:
   - Car Rental Platform Team (@carrental)
@@ -28,6 +30,11 @@ options:
     description: Name of the compose project.
     type: str
     required: true
+  project_src:
+    description:
+      - Directory of the compose project on the server. With it RV(edited) and C(missing_files) are
+        looked at.
+    type: path
   limit:
     description: How many releases RV(releases) holds, newest first.
     type: int
@@ -59,21 +66,48 @@ current:
   type: dict
 previous:
   description: >-
-    The newest good release before it that had another version. Empty where there is none.
+    The newest good release before it that differs, in an image or in the configuration. A
+    rollback goes to it. Empty where there is none.
   returned: success
   type: dict
 releases:
-  description: All releases, also those that did not pass, newest first.
+  description: >-
+    All releases, also those that did not pass, newest first. C(differs) and C(differs_said) tell
+    what is not as in the current one; C(missing_images) names services whose image and
+    C(missing_files) files that are not on the server any more; C(rollback) is whether it can be
+    gone back to without a registry; C(age_s) is the seconds since it ended.
   returned: success
   type: list
   elements: dict
-  sample: [{"id": "20261123T215350Z-2e2e585", "verdict": "ok", "version": "2e2e585eb17b"}]
+  sample:
+    - id: 20261123T215350Z-2e2e585
+      verdict: ok
+      version: 2e2e585eb17bf081e2aeb370d6bab51cafc30108
+      who: alice
+      age_s: 7200
+      differs: {images: [api], files: [], env: {added: [], removed: [], values: false}, migrations: []}
+      differs_said: images of api
+      missing_images: []
+      missing_files: []
+      rollback: true
+lines:
+  description: RV(releases) in words, one line each.
+  returned: success
+  type: list
+  elements: str
+  sample: ["20261123T215350Z-2e2e585  2 h ago  ok  alice  images of api"]
 outside:
   description: Services that do not run what the current release recorded.
   returned: success
   type: list
   elements: dict
   sample: [{"service": "api", "running": "sha256:1b4f0e98", "recorded": "sha256:9f86d081"}]
+edited:
+  description: Files of the project that are not as the current release recorded them.
+  returned: success
+  type: list
+  elements: str
+  sample: [nginx/nginx.conf]
 containers:
   description: How many containers the project has, running or not.
   returned: success
@@ -81,13 +115,18 @@ containers:
   sample: 12
 """
 
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _comparison,
     _docker,
     _engine,
+    _history,
+    _holding,
     _operation_module,
+    _owned,
     _releases,
 )
 
@@ -115,34 +154,69 @@ def outside(
     return found
 
 
+def describe(
+    release: _releases.Release,
+    current: _releases.Release | None,
+    local: set[str],
+    params: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what an operator wants to know of a release."""
+    found: dict[str, Any] = {key: release.get(key) for key in _SHOWN}
+    differs = _comparison.differences(release, current or release)
+    images = _holding.absent(release, local)
+    files = []
+    if params["project_src"] and release.get("config"):
+        files = _history.missing(release, params["project_src"], params["state_dir"])
+    found.update(
+        age_s=_comparison.age(release, datetime.now(timezone.utc)),
+        differs=differs,
+        differs_said=_comparison.words(differs),
+        missing_images=images,
+        missing_files=files,
+        rollback=release["verdict"] == "ok" and not images and not files,
+    )
+    return found
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "state_dir": {"type": "path", "required": True},
             "project": {"type": "str", "required": True},
+            "project_src": {"type": "path"},
             "limit": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )
     run = _operation_module.OperationModule(module)
+    params = run.params
     try:
-        releases = _releases.load(run.params["state_dir"])
-        containers = _engine.Engine().services(run.params["project"])
+        releases = _releases.load(params["state_dir"])
+        engine = _engine.Engine()
+        containers = engine.services(params["project"])
+        local = _holding.local_images(engine)
     except (_docker.DockerError, _releases.ReleaseError) as error:
         run.fail(str(error))
-    good = _releases.good(releases)
-    current = good[0] if good else None
-    previous = next((one for one in good if current and one["version"] != current["version"]), None)
+    current = next(iter(_releases.good(releases)), None)
+    described = [describe(one, current, local, params) for one in releases[: params["limit"]]]
     result: dict[str, Any] = {
         "changed": False,
         "exists": current is not None,
         "current": current or {},
-        "previous": previous or {},
-        "releases": [
-            {key: one.get(key) for key in _SHOWN} for one in releases[: run.params["limit"]]
-        ],
+        "previous": _releases.previous(releases) or {},
+        "releases": described,
+        "lines": _comparison.lines(described, current["id"] if current else ""),
         "outside": outside(current, containers),
+        "edited": (
+            _history.edited(
+                current,
+                params["project_src"],
+                _owned.paths(params["state_dir"], params["project_src"]),
+            )
+            if current and params["project_src"]
+            else []
+        ),
         "containers": len(containers),
     }
     run.exit(result)

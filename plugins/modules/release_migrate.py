@@ -14,6 +14,12 @@ description:
   - Runs the migrations in a container of its own, made from the candidate image and the candidate
     configuration, while production still runs the old ones.
   - Asks for the status first, so that nothing pending is no change.
+  - Judges what is pending by its text, which is read from the image without running it, and
+    refuses what is destructive before anything runs. C(additive) leaves the release before
+    working, C(locking) lets others wait for a table, C(destructive) loses data or breaks the
+    release before; what nobody can tell from the text counts as that. See O(allow_destructive).
+  - A migration that failed and, as the schema shows, left nothing behind is marked as rolled back.
+    Otherwise it would block every later one.
   - A migration that an earlier, killed run left at work is waited for by the operator, not doubled.
 author:
   - Car Rental Platform Team (@carrental)
@@ -21,10 +27,15 @@ requirements:
   - The Docker engine with Compose 2.20 or later on the server.
 extends_documentation_fragment:
   - carrental.ops._attributes
+  - carrental.ops._operation
 attributes:
   check_mode:
     support: partial
-    details: [In check mode no container is started, so what is pending is not known.]
+    details:
+      - In check mode nothing is migrated, created or pulled, and what is pending is judged all the same.
+        Where no container of the image is on the server to read the migrations from, they are read
+        out of the stream of the layers that the registry has and the running image has not. Nothing of
+        it is kept.
   diff_mode:
     support: full
     details: [Shows the names of the migrations.]
@@ -75,10 +86,71 @@ options:
       - Without it O(command) always runs.
     type: str
     default: ""
+  resolve_command:
+    description:
+      - Command that marks a failed migration, whose name is its last word, as rolled back.
+      - Empty leaves it as failed, and so does a migration that may have written rows.
+    type: str
+    default: npx prisma migrate resolve --rolled-back
   timeout:
     description: Seconds that the migrations may take.
     type: int
     default: 900
+  path:
+    description:
+      - Directory of the migrations in the image, absolute or seen from its working directory. Each
+        migration is a directory in it with a file C(migration.sql).
+      - Empty means that nothing is judged.
+    type: str
+    default: prisma/migrations
+  registry_username:
+    description:
+      - User of the registry, where the migrations are read from there, in check mode.
+      - Empty uses the login of the server's user, if any.
+    type: str
+    default: ""
+  registry_password:
+    description: Password or token of that user.
+    type: str
+    default: ""
+  allow_destructive:
+    description:
+      - Whether a destructive migration may run. The release before has to be stopped then, and there
+        is no way back but a restore.
+      - >-
+        A comment in the migration, directly before a statement or behind it on its line, vouches for
+        that statement. It has to give a reason, as in
+        C(-- carrental.ops: additive, because nobody reads this column any more).
+    type: bool
+    default: false
+  allow_ahead:
+    description:
+      - Whether a release may be deployed that does not know a destructive migration which the release
+        that runs brought. Otherwise O(state=assessed) refuses it.
+    type: bool
+    default: false
+  lock_timeout:
+    description:
+      - Seconds that a migration waits for a lock on a table, while everybody waits behind it. V(0)
+        leaves that to the migration.
+      - It is put into the connection URL in O(url_variable) as C(options). That is not done where the
+        variable holds no URL of PostgreSQL, where the URL names a pooler (C(pgbouncer=true)), and
+        where an index is built or dropped C(CONCURRENTLY), which has to wait. A migration that waits
+        for a lock without a limit of its own is told then.
+    type: int
+    default: 1
+  url_variable:
+    description: Variable of the service's environment with the URL by which it migrates.
+    type: str
+    default: DATABASE_URL
+  state:
+    description:
+      - With V(migrated) what is pending is applied.
+      - With V(assessed) it is told and judged, and nothing is run. It fails for what
+        O(allow_destructive) does not allow.
+    type: str
+    choices: [assessed, migrated]
+    default: migrated
   database_service:
     description: Service of the database, asked for the migrations that it holds.
     type: str
@@ -97,6 +169,18 @@ options:
 """
 
 EXAMPLES = r"""
+- name: Judge what is pending before anything is touched
+  carrental.ops.release_migrate:
+    dest: /opt/carrental
+    project: carrental
+    files: [docker-compose.prod.yml]
+    pins:
+      api: "{{ pulled.images.api.reference }}"
+    service: api
+    command: npx prisma migrate deploy
+    state: assessed
+  register: judged
+
 - name: Migrate before the switch
   carrental.ops.release_migrate:
     dest: /opt/carrental
@@ -111,11 +195,49 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pending:
-  description: Migrations that were pending, where a status command tells.
-  returned: success
+  description: Migrations that were pending, as far as that can be told.
+  returned: always
   type: list
   elements: str
   sample: [20260301090000_booking_note]
+risks:
+  description: >-
+    What each pending migration does: the worst of it as C(risk), each thing as one of C(findings), and
+    the statements that its author vouches for, with the reason.
+  returned: always
+  type: dict
+  sample:
+    20260401090000_customer_full_name:
+      risk: destructive
+      findings:
+        - kind: drop_column
+          risk: destructive
+          statement: ALTER TABLE customers DROP COLUMN phone
+          why: the values of customers.phone are gone, and the release before still uses them
+      vouched: []
+destructive:
+  description: The pending migrations that are destructive.
+  returned: always
+  type: list
+  elements: str
+  sample: [20260401090000_customer_full_name]
+unknown:
+  description: Why what is pending cannot be told; empty when it can.
+  returned: always
+  type: str
+  sample: ""
+ahead:
+  description: Migrations that the database holds and the image does not.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+lines:
+  description: RV(pending) and RV(risks) as lines for an operator.
+  returned: always
+  type: list
+  elements: str
+  sample: ["pending migration 20260301090000_booking_note: additive"]
 migrations:
   description: >-
     The migrations that the database holds now, C(applied), and the last of them,
@@ -144,9 +266,6 @@ log:
   sample: ["All migrations have been successfully applied."]
 """
 
-import shlex
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
@@ -154,8 +273,10 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _docker,
     _engine,
     _env_file,
+    _migration_run,
     _migrations,
     _one_off,
+    _operation,
     _operation_module,
 )
 
@@ -166,64 +287,8 @@ EXPECTED = (
     _env_file.EnvFileError,
     _migrations.MigrationError,
     _one_off.OneOffError,
+    _operation.OperationError,
 )
-
-
-class Migration:
-    """One run of the module on one candidate."""
-
-    def __init__(
-        self, engine: _engine.Engine, proved: _configuration.Candidate, params: dict[str, Any]
-    ) -> None:
-        self.engine = engine
-        self.project = proved.project
-        self.params = params
-        self.log: list[str] = []
-
-    def held(self) -> _migrations.Held:
-        """Return the migrations that the database holds."""
-        containers = self.engine.services(self.params["project"])
-        service = self.params["database_service"]
-        database = next((one for one in containers if one.service == service), None)
-        return (
-            _migrations.held(self.engine, database, self.params["database"]) or _migrations.Held()
-        )
-
-    def _run(self, command: str) -> _compose.Completed:
-        words = shlex.split(command)
-        done = _one_off.run(
-            self.engine, self.project, self.params["service"], words, self.params["timeout"]
-        )
-        self.log = _one_off.tail(f"{done.stdout}\n{done.stderr}")
-        return done
-
-    def pending(self) -> list[str] | None:
-        """Return what is pending; nothing where it cannot be told."""
-        if not self.params["status_command"]:
-            return None
-        done = self._run(self.params["status_command"])
-        output = f"{done.stdout}\n{done.stderr}"
-        status = _migrations.parse_status(output)
-        if status.failed:
-            raise _migrations.MigrationError(
-                f"The database holds a migration that failed before: {', '.join(status.failed)}. No "
-                "other is applied until it is resolved; nothing was migrated now."
-            )
-        if not status.known:
-            raise _migrations.MigrationError(
-                f"{self.params['status_command']} ended with {done.rc} and does not say what is "
-                f"pending: {_migrations.reason(output)}"
-            )
-        return list(status.pending)
-
-    def apply(self) -> None:
-        """Apply what is pending."""
-        done = self._run(self.params["command"])
-        if done.rc != 0:
-            raise _migrations.MigrationError(
-                f"{self.params['command']} ended with {done.rc}: "
-                f"{_migrations.reason(f'{done.stdout}{chr(10)}{done.stderr}')}"
-            )
 
 
 def main() -> None:
@@ -240,57 +305,54 @@ def main() -> None:
             "service": {"type": "str", "required": True},
             "command": {"type": "str", "required": True},
             "status_command": {"type": "str", "default": ""},
+            "resolve_command": {
+                "type": "str",
+                "default": "npx prisma migrate resolve --rolled-back",
+            },
             "timeout": {"type": "int", "default": 900},
+            "path": {"type": "str", "default": "prisma/migrations"},
+            "registry_username": {"type": "str", "default": ""},
+            "registry_password": {"type": "str", "default": "", "no_log": True},
+            "allow_destructive": {"type": "bool", "default": False},
+            "allow_ahead": {"type": "bool", "default": False},
+            "lock_timeout": {"type": "int", "default": 1},
+            "url_variable": {"type": "str", "default": "DATABASE_URL"},
             "database_service": {"type": "str", "default": "postgres"},
             "database": {"type": "str", "default": "carrental"},
             "applied_before": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["assessed", "migrated"], "default": "migrated"},
+            **_operation_module.OPERATION_OPTIONS,
         },
         supports_check_mode=True,
     )
     run = _operation_module.OperationModule(module)
-    work: Migration | None = None
-    before = after = _migrations.Held()
-    changed = False
-    pending: list[str] = []
+    work: _migration_run.Migration | None = None
     try:
         engine = _engine.Engine()
-        _one_off.leftovers(engine, run.params["project"])
-        with _configuration.candidate(_operation_module.wish(run.params)) as proved:
-            work = Migration(engine, proved, run.params)
-            before = after = work.held()
-            held = list(before.applied)
-            passed = bool(held) and not before.failed and held == run.params["applied_before"]
-            found = [] if module.check_mode or passed else work.pending()
-            if not module.check_mode and (found is None or found or before.rolled_back):
-                # From here on the database is touched, whatever comes of it.
-                changed = True
-                try:
-                    work.apply()
-                finally:
-                    after = work.held()
-                pending = [one for one in after.applied if one not in before.applied] or found or []
-                changed = bool(pending) or found is None
+        work = _migration_run.Migration(engine, run.params, may_create=not module.check_mode)
+        if not module.check_mode:
+            _one_off.leftovers(engine, run.params["project"])
+        if run.params["state"] == "assessed" or module.check_mode:
+            work.assess()
+        else:
+            with (
+                run.operation("release_migrate") as operation,
+                _configuration.candidate(_operation_module.wish(run.params)) as proved,
+            ):
+                work.step = operation.step
+                work.migrate(proved)
     except EXPECTED as error:
-        run.fail(
-            str(error),
-            changed=changed,
-            log=work.log if work else [],
-            migrations=after.as_dict(),
-            applied=[one for one in after.applied if one not in before.applied],
-            failed_migrations=list(after.failed),
-        )
-    result: dict[str, Any] = {
-        "changed": changed,
-        "pending": pending,
-        "migrations": after.as_dict(),
-        "log": work.log if work else [],
-    }
+        failed = list(work.after.failed) if work else []
+        applied = work.applied if work else []
+        known = work.result() if work else {"changed": False}
+        run.fail(str(error), **known, applied=applied, failed_migrations=failed)
+    result = work.result()
     if module._diff:
         result["diff"] = {
             "before_header": "migrations",
             "after_header": "migrations",
             "before": "",
-            "after": "".join(f"{one}\n" for one in pending),
+            "after": "".join(f"{one}\n" for one in result["pending"]),
         }
     run.exit(result)
 

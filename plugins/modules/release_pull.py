@@ -23,6 +23,7 @@ requirements:
   - The Docker engine on the server.
 extends_documentation_fragment:
   - carrental.ops._attributes
+  - carrental.ops._operation
 attributes:
   check_mode:
     support: full
@@ -99,7 +100,6 @@ others:
   sample: ["postgres:16"]
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -107,11 +107,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _docker,
     _engine,
+    _operation,
     _operation_module,
     _registry,
 )
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 
 class Puller:
@@ -178,29 +177,13 @@ class Puller:
     def pull(self, image: str) -> str:
         """Pull an image, verify that this server can run it, and return its id."""
         local = self.engine.pull(image, self.auth(image))
-        wanted = self.engine.info.get("Architecture", "")
-        wanted = _ARCHITECTURES.get(wanted, wanted)
+        wanted = self.engine.architecture
         if local.get("Architecture") not in (None, "", wanted):
             raise _registry.RegistryError(
                 f"{image} is built for {local['Architecture']}, and {self.engine.host} has "
                 f"{wanted}; push an image for both."
             )
         return str(local["Id"])
-
-
-def require_space(engine: _engine.Engine, wanted_mb: int) -> None:
-    """Refuse to begin what the disk cannot hold."""
-    root = engine.info.get("DockerRootDir") or "/var/lib/docker"
-    while not os.path.isdir(root) and root != "/":
-        # Its parent is on the same file system unless it is a mount, and that one is visible.
-        root = os.path.dirname(root)
-    status = os.statvfs(root)
-    free_mb = status.f_bavail * status.f_frsize // 2**20
-    if free_mb < wanted_mb:
-        raise _docker.DockerError(
-            f"{engine.host} has {free_mb} MB free for images in {root}, and {wanted_mb} MB are "
-            "demanded (deploy_min_free_mb); free space first."
-        )
 
 
 def diff(images: Mapping[str, Mapping[str, Any]], others: list[str]) -> dict[str, str]:
@@ -225,6 +208,7 @@ def main() -> None:
             "registry_username": {"type": "str", "default": ""},
             "registry_password": {"type": "str", "default": "", "no_log": True},
             "min_free_mb": {"type": "int", "default": 1024},
+            **_operation_module.OPERATION_OPTIONS,
         },
         supports_check_mode=True,
     )
@@ -235,13 +219,16 @@ def main() -> None:
         others = puller.missing()
         wanted = [one for one in images.values() if one["pulled"]]
         if wanted or others:
-            require_space(puller.engine, run.params["min_free_mb"])
+            puller.engine.require_space(run.params["min_free_mb"])
         if not module.check_mode:
-            for one in wanted:
-                one["image_id"] = puller.pull(one["reference"])
-            for image in others:
-                puller.pull(image)
-    except (_docker.DockerError, _registry.RegistryError) as error:
+            with run.operation("release_pull", changes=bool(wanted or others)) as operation:
+                for one in wanted:
+                    operation.step("pull", image=one["reference"])
+                    one["image_id"] = puller.pull(one["reference"])
+                for image in others:
+                    operation.step("pull", image=image)
+                    puller.pull(image)
+    except (_docker.DockerError, _operation.OperationError, _registry.RegistryError) as error:
         run.fail(str(error))
     result: dict[str, Any] = {"changed": bool(wanted or others), "images": images, "others": others}
     if module._diff:

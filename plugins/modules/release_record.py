@@ -19,6 +19,7 @@ author:
   - Car Rental Platform Team (@carrental)
 extends_documentation_fragment:
   - carrental.ops._attributes
+  - carrental.ops._operation
 attributes:
   check_mode:
     support: full
@@ -29,7 +30,7 @@ attributes:
     details: [Every call writes one record. Call it only for a release.]
 options:
   state_dir:
-    description: Directory of what the operations remember.
+    description: Directory of what operations remember, with the lock, the journals and the records.
     type: path
     required: true
   project:
@@ -40,6 +41,10 @@ options:
     description: Version that was released, usually a git sha.
     type: str
     required: true
+  git_sha:
+    description: Commit that the images were built from on the server. Empty where that was not so.
+    type: str
+    default: ""
   verdict:
     description: How the deploy ended.
     type: str
@@ -80,6 +85,14 @@ options:
   backup_id:
     description: Backup that was made before.
     type: str
+  rolled_back_from:
+    description: Release that was left behind, when this one is the result of a rollback.
+    type: str
+    default: ""
+  waived:
+    description: Reason by name of each check of the preflight that did not pass and was waived.
+    type: dict
+    default: {}
   downtime_s:
     description: Measured downtime in seconds. Without it nothing was measured.
     type: float
@@ -127,9 +140,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _docker,
     _engine,
+    _operation,
     _operation_module,
     _registry,
     _releases,
+)
+
+EXPECTED = (
+    _docker.DockerError,
+    _operation.OperationError,
+    _registry.RegistryError,
+    _releases.ReleaseError,
 )
 
 
@@ -169,9 +190,11 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **_operation_module.OPERATION_OPTIONS,
             "state_dir": {"type": "path", "required": True},
             "project": {"type": "str", "required": True},
             "version": {"type": "str", "required": True},
+            "git_sha": {"type": "str", "default": ""},
             "verdict": {
                 "type": "str",
                 "required": True,
@@ -186,6 +209,8 @@ def main() -> None:
             "origin": {"type": "str", "default": ""},
             "host": {"type": "str", "default": ""},
             "backup_id": {"type": "str"},
+            "rolled_back_from": {"type": "str", "default": ""},
+            "waived": {"type": "dict", "default": {}},
             "downtime_s": {"type": "float"},
         },
         supports_check_mode=True,
@@ -194,31 +219,37 @@ def main() -> None:
     params = run.params
     now = datetime.now(timezone.utc)
     try:
-        engine = _engine.Engine()
-        release: _releases.Release = {
-            "schema": _releases.SCHEMA,
-            "id": _releases.make_id(params["version"], now),
-            "verdict": params["verdict"],
-            "started_at": params["started_at"],
-            "finished_at": _releases.utc(now),
-            "who": params["who"],
-            "origin": params["origin"],
-            "host": params["host"],
-            "version": params["version"],
-            "services": running(engine, params),
-            "config": params["config"],
-            "migrations": {
-                "head": params["migrations"].get("head"),
-                "applied": params["migrations"].get("applied", []),
-            },
-            "backup_id": params["backup_id"],
-            "downtime_s": params["downtime_s"],
-        }
-        named = name_images(engine, params, write=not module.check_mode)
-        path = f"{_releases.directory(params['state_dir'])}/{release['id']}.json"
-        if not module.check_mode:
-            path = _releases.write(params["state_dir"], release)
-    except (_docker.DockerError, _registry.RegistryError, _releases.ReleaseError) as error:
+        with run.operation("release_record") as operation:
+            engine = _engine.Engine()
+            release: _releases.Release = {
+                "schema": _releases.SCHEMA,
+                "id": _releases.make_id(params["version"], now),
+                "verdict": params["verdict"],
+                "started_at": params["started_at"],
+                "finished_at": _releases.utc(now),
+                "who": params["who"],
+                "origin": params["origin"],
+                "host": params["host"],
+                "version": params["version"],
+                "git_sha": params["git_sha"],
+                "services": running(engine, params),
+                "config": params["config"],
+                "migrations": {
+                    "head": params["migrations"].get("head"),
+                    "applied": params["migrations"].get("applied", []),
+                },
+                "backup_id": params["backup_id"],
+                "downtime_s": params["downtime_s"],
+                "rolled_back_from": params["rolled_back_from"],
+                "waived": {name: str(why) for name, why in params["waived"].items()},
+                "names": {name: str(image) for name, image in params["names"].items()},
+            }
+            operation.step("record", release=release["id"], verdict=release["verdict"])
+            named = name_images(engine, params, write=not module.check_mode)
+            path = f"{_releases.directory(params['state_dir'])}/{release['id']}.json"
+            if not module.check_mode:
+                path = _releases.write(params["state_dir"], release)
+    except EXPECTED as error:
         run.fail(str(error))
     result = {"id": release["id"], "path": path, "release": release, "named": named}
     run.exit({"changed": True, **result})

@@ -21,6 +21,7 @@ author:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._attributes.read_only
+  - carrental.ops._operation.read_only
 options:
   project:
     description: Name of the compose project.
@@ -121,20 +122,11 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _configuration_report,
     _docker,
     _engine,
-    _masking,
+    _operation,
     _operation_module,
+    _service_table,
     _verification,
 )
-
-
-def proxy_of(services: dict[str, Any], domain: str) -> _verification.Proxy | None:
-    """Return the proxy of the table, if it has one."""
-    for name, one in services.items():
-        if one.get("role") == "proxy":
-            service = one.get("compose_service") or name
-            tls_port = int(one.get("tls_port") or 0)
-            return _verification.Proxy(service, int(one.get("port") or 80), tls_port, domain)
-    return None
 
 
 def sentence(outcome: _verification.Outcome, proxy: _verification.Proxy | None) -> str:
@@ -152,11 +144,9 @@ def look_at(engine: _engine.Engine, params: dict[str, Any], logs: bool) -> list[
     found = []
     for container in engine.services(params["project"]):
         if container.service in params["images"]:
-            environment = container.environment
-            masker = _masking.Masker(
-                public=[params["project"], *_configuration_report.public_names(environment)]
+            masker = _configuration_report.container_masker(
+                container.environment, params["project"]
             )
-            masker.add_environment(environment)
             lines = engine.log(container, params["log_lines"]) if logs else []
             shown = _verification.shown(container, [masker.text(line) for line in lines])
             found.append(shown)
@@ -176,30 +166,34 @@ def main() -> None:
             "consecutive": {"type": "int", "default": 3},
             "interval": {"type": "float", "default": 1.0},
             "log_lines": {"type": "int", "default": 20},
+            **_operation_module.OPERATION_OPTIONS,
         },
         supports_check_mode=True,
     )
     run = _operation_module.OperationModule(module)
     params = run.params
     table = params["services"]
-    described = {alias: table[name] for name, alias in _operation_module.aliases(table).items()}
+    described = _service_table.by_alias(table)
     targets = [
         _verification.target(name, image["image_id"], described.get(name, {}))
         for name, image in params["images"].items()
     ]
-    proxy = proxy_of(table, params["domain"])
+    proxy = _service_table.front(table, params["domain"])
     try:
-        engine = _engine.Engine()
-        outcome = _verification.poll(
-            lambda: _verification.problems(
-                engine.services(params["project"]), targets, proxy, params["version"]
-            ),
-            deadline=params["timeout"],
-            consecutive=params["consecutive"],
-            interval=params["interval"],
-        )
-        containers = look_at(engine, params, logs=not outcome.passed)
-    except _docker.DockerError as error:
+        # It changes nothing, but others must see that the operation goes on.
+        with run.operation("release_verify", changes=False) as operation:
+            operation.step("verify")
+            engine = _engine.Engine()
+            outcome = _verification.poll(
+                lambda: _verification.problems(
+                    engine.services(params["project"]), targets, proxy, params["version"]
+                ),
+                deadline=params["timeout"],
+                consecutive=params["consecutive"],
+                interval=params["interval"],
+            )
+            containers = look_at(engine, params, logs=not outcome.passed)
+    except (_docker.DockerError, _operation.OperationError) as error:
         run.fail(str(error))
     run.exit(
         {

@@ -26,6 +26,7 @@ requirements:
   - The Docker engine with Compose 2.20 or later on the server.
 extends_documentation_fragment:
   - carrental.ops._attributes
+  - carrental.ops._operation
 attributes:
   check_mode:
     support: full
@@ -66,6 +67,20 @@ options:
     type: list
     elements: str
     default: []
+  env_file:
+    description:
+      - Path on the server of a whole C(.env) that takes the place of the one in O(dest). A rollback
+        uses it to bring back the C(.env) of a release.
+      - Only names of its keys are returned, shown or logged. Not together with O(env) and
+        O(env_remove).
+    type: path
+  absent:
+    description:
+      - Files below O(dest) to remove, which are not delivered. A rollback names what a later release
+        brought, for example one more file in a directory that the proxy reads as a whole.
+    type: list
+    elements: str
+    default: []
   pins:
     description:
       - Image of each released service by digest. They are written to C(compose.release.yml), the
@@ -96,6 +111,10 @@ options:
     description:
       - Directory of the records of releases. The newest good one tells which configuration the
         containers read.
+      - With O(state=present) what the configuration consists of is kept there by content, and
+        C(.env) in C(.env.releases) beside the one in use, so that a rollback can rebuild it. Keys
+        and certificates are not kept, for they are renewed and never rolled back.
+      - Writing works under the lock that is in it.
     type: path
   state:
     description:
@@ -131,7 +150,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Files that were written, with C(action) V(added), V(changed) or V(mode).
+  description: Files that were written, with C(action) V(added), V(changed), V(removed) or V(mode).
   returned: success
   type: list
   elements: dict
@@ -151,6 +170,7 @@ services:
     api:
       action: recreate
       built: true
+      dependencies: [minio, postgres, redis]
       held_dependencies: []
       image: carrental-api
       image_id: sha256:1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014
@@ -166,6 +186,12 @@ reload:
   returned: success
   type: dict
   sample: {"nginx": ["nginx/nginx.conf", "addresses of api"]}
+moved:
+  description: Services of the application whose addresses a proxy has to look up again.
+  returned: success
+  type: list
+  elements: str
+  sample: [api]
 actions:
   description: All that has to be done, in words.
   returned: success
@@ -206,22 +232,22 @@ compose_files:
   sample: [/opt/carrental/docker-compose.prod.yml, /opt/carrental/compose.release.yml]
 """
 
-import shlex
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
     _configuration,
     _configuration_report,
-    _configuration_write,
+    _deployment,
     _docker,
     _engine,
     _env_file,
+    _history,
     _one_off,
+    _operation,
     _operation_module,
-    _plan,
     _releases,
+    _service_table,
 )
 
 EXPECTED = (
@@ -229,151 +255,11 @@ EXPECTED = (
     _configuration.ConfigurationError,
     _docker.DockerError,
     _env_file.EnvFileError,
+    _history.HistoryError,
     _one_off.OneOffError,
+    _operation.OperationError,
     _releases.ReleaseError,
 )
-_LAST_TIER = 3
-_TEST_TIMEOUT = 60
-
-
-def describe(
-    proved: _configuration.Candidate,
-    engine: _engine.Engine,
-    table: dict[str, Any],
-    as_recorded: bool,
-) -> dict[str, Any]:
-    """Return what the containers need."""
-    wish = proved.wish
-    described = {alias: table[name] for name, alias in _operation_module.aliases(table).items()}
-    names = _compose.services(proved.model)
-    images = {name: _compose.image_name(proved.model, wish.project, name) for name in names}
-    local = {name: engine.image(image) for name, image in images.items()}
-    look: dict[str, Any] = {
-        "services": list(names),
-        "containers": engine.services(wish.project),
-        "differing": _configuration_report.differing(proved),
-        "hashes": proved.hashes,
-        "image_ids": {name: str(image["Id"]) for name, image in local.items() if image},
-        "held": wish.held,
-    }
-    steps = _plan.steps(**look)
-    needs = _plan.dependencies(names)
-    kept_back = {name for name, step in steps.items() if step.action == _plan.HELD}
-    if as_recorded:
-        excused = [name for name in names if needs[name] & kept_back]
-        steps = _plan.steps(**look, excused=excused)
-    return {
-        name: {
-            "action": step.action,
-            "reasons": list(step.reasons),
-            "image": images[name],
-            "plain_image": proved.plain_images.get(name, images[name]),
-            "image_id": str((local[name] or {}).get("Id", "")),
-            "built": bool(names[name].get("build")),
-            "mounts": sorted(proved.mounted.get(name, {})),
-            "role": described.get(name, {}).get("role") or "monitor",
-            "held_dependencies": sorted(needs[name] & kept_back),
-            "tier": int(described.get(name, {}).get("tier", _LAST_TIER)),
-        }
-        for name, step in steps.items()
-    }
-
-
-def is_unproven(
-    current: _releases.Release | None, config: dict[str, Any], services: dict[str, Any]
-) -> bool:
-    """Return whether containers may have changed since a proxy was last proved.
-
-    A run that was killed after new containers and before the reload leaves a
-    proxy with old addresses, and nothing else to do.
-    """
-    if current is None or current["config"]["env"] != config["env"]:
-        return True
-    files = [file for file in config["files"] if file.endswith((".yml", ".yaml"))]
-    if any(current["config"]["files"].get(file) != config["files"][file] for file in files):
-        return True
-    images = {name: one["image_id"] for name, one in current["services"].items()}
-    return any(
-        one["role"] == "stateless" and images.get(name) != one["image_id"]
-        for name, one in services.items()
-    )
-
-
-def to_reload(
-    proved: _configuration.Candidate,
-    services: dict[str, Any],
-    recorded: dict[str, str] | None,
-    unproven: bool,
-) -> dict[str, list[str]]:
-    """Return what kept containers have to read again, and why."""
-    kept = [name for name, one in services.items() if one["action"] == _plan.KEEP]
-    found = _configuration_report.reloads(proved, recorded, kept)
-    moved = [
-        name
-        for name, one in services.items()
-        if one["role"] == "stateless" and (one["action"] in _plan.CHANGES or unproven)
-    ]
-    for name in kept if moved else ():
-        # It looks up its upstreams once, when it reads its configuration.
-        if services[name]["role"] == "proxy":
-            found.setdefault(name, []).append(f"addresses of {', '.join(moved)}")
-    return found
-
-
-def actions(
-    proved: _configuration.Candidate, services: dict[str, Any], reload: dict[str, list[str]]
-) -> list[str]:
-    """Return what has to be done, in words."""
-    found = [f"write {one.path} ({one.action})" for one in proved.changes if one.path != ".env"]
-    for verb, keys in (
-        ("add", proved.env.added),
-        ("change", proved.env.changed),
-        ("remove", proved.env.removed),
-    ):
-        if keys:
-            found.append(f"{verb} in .env: {', '.join(keys)}")
-    for name, one in services.items():
-        why = f" ({', '.join(one['reasons'])})" if one["reasons"] else ""
-        if one["action"] in _plan.CHANGES:
-            found.append(f"{one['action']} {name}{why}")
-    return found + [f"reload {name} ({', '.join(why)})" for name, why in reload.items()]
-
-
-def notes(services: dict[str, Any]) -> list[str]:
-    """Return what is deliberately not done."""
-    return [
-        f"{name} keeps its container, for it holds data ({', '.join(one['reasons'])}); "
-        f"to replace it name it in deploy_stateful"
-        for name, one in services.items()
-        if one["action"] == _plan.HELD
-    ]
-
-
-def try_out(
-    proved: _configuration.Candidate,
-    engine: _engine.Engine,
-    services: dict[str, Any],
-    tests: dict[str, Any],
-) -> list[str]:
-    """Let each service that has a test judge its new files; return whose were judged."""
-    touched = {change.path for change in proved.changes if change.content}
-    tried = []
-    for name, command in sorted(tests.items()):
-        service = services.get(name)
-        if service is None or service["action"] == _plan.CREATE:
-            # Nothing runs that could break, and a proxy cannot find what does not run yet.
-            continue
-        files = sorted(touched & set(service["mounts"]))
-        if not files:
-            continue
-        done = _one_off.run(engine, proved.project, name, shlex.split(command), _TEST_TIMEOUT)
-        if done.rc != 0:
-            said = " ".join(_one_off.tail(f"{done.stdout}\n{done.stderr}", 5))
-            raise _configuration.ConfigurationError(
-                f"{name} refuses {', '.join(files)} ({command}): {said}"
-            )
-        tried.append(name)
-    return tried
 
 
 def main() -> None:
@@ -386,13 +272,16 @@ def main() -> None:
             "project": {"type": "str", "required": True},
             "env": {"type": "dict", "default": {}, "no_log": True},
             "env_remove": {"type": "list", "elements": "str", "default": []},
+            "env_file": {"type": "path"},
+            "absent": {"type": "list", "elements": "str", "default": []},
             "pins": {"type": "dict"},
             "table": {"type": "dict", "default": {}},
             "replace": {"type": "list", "elements": "str", "default": []},
             "tests": {"type": "dict", "default": {}},
-            "state_dir": {"type": "path"},
+            **_operation_module.OPERATION_OPTIONS,
             "state": {"type": "str", "choices": ["proved", "present"], "default": "present"},
         },
+        mutually_exclusive=[("env_file", "env"), ("env_file", "env_remove")],
         supports_check_mode=True,
     )
     run = _operation_module.OperationModule(module)
@@ -400,14 +289,13 @@ def main() -> None:
     try:
         wish = _operation_module.wish(params)
         engine = _engine.Engine()
-        with _configuration.candidate(wish) as proved:
+        with (
+            run.operation("stack_config", changes=params["state"] == "present") as operation,
+            _configuration.candidate(wish) as proved,
+        ):
             current = _releases.current(params["state_dir"]) if params["state_dir"] else None
             config = _configuration_report.fingerprint(proved)
-            as_recorded = current is not None and current["config"] == config
-            services = describe(proved, engine, params["table"], as_recorded)
-            recorded = current["config"]["files"] if current else None
-            unproven = is_unproven(current, config, services)
-            reload = to_reload(proved, services, recorded, unproven)
+            work = _deployment.work(proved, engine, params["table"], current, config)
             result = {
                 "changed": bool(proved.changes),
                 "files": [{"path": one.path, "action": one.action} for one in proved.changes],
@@ -416,12 +304,13 @@ def main() -> None:
                     "changed": proved.env.changed,
                     "removed": proved.env.removed,
                 },
-                "services": services,
-                "aliases": _operation_module.aliases(params["table"]),
+                "services": work.services,
+                "aliases": _service_table.aliases(params["table"]),
                 "tested": [],
-                "reload": reload,
-                "actions": actions(proved, services, reload),
-                "notes": notes(services),
+                "reload": work.reload,
+                "moved": work.moved,
+                "actions": work.actions,
+                "notes": work.notes,
                 "config": config,
                 "compose_files": [f"{wish.dest}/{file}" for file in proved.project.files],
             }
@@ -430,9 +319,14 @@ def main() -> None:
             for warning in proved.warnings:
                 module.warn(run.masker.text(warning))
             if not module.check_mode:
-                result["tested"] = try_out(proved, engine, services, params["tests"])
+                result["tested"] = _deployment.try_out(
+                    proved, engine, work.services, params["tests"]
+                )
                 if params["state"] == "present":
-                    _configuration_write.apply(proved)
+                    if proved.changes:
+                        paths = [one.path for one in proved.changes]
+                        operation.step("write configuration", files=paths)
+                    _deployment.put_in_place(proved, config, current, params["state_dir"])
     except EXPECTED as error:
         run.fail(str(error))
     run.exit(result)

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import results
+
 REPO = Path(__file__).resolve().parents[2]
 INSTANCE = os.environ.get("DEMO_INSTANCE", "demo")
 ROUNDS = 5
@@ -71,13 +73,19 @@ def main() -> None:
             module.append(result["numbers"]["duration_ms"] / 1000)
             answers = len(result["checks"])
     base, whole, own = (statistics.median(times) for times in (script, playbook, module))
-    print(f"deep health, median of {ROUNDS} rounds on instance {INSTANCE}")
-    print(f"  runbook's script over ssh   {base:6.2f} s   1.00 x    5 answers")
-    print(
-        f"  playbooks/health.yml        {whole:6.2f} s   {whole / base:4.2f} x   {answers} answers"
+    rows = [
+        ("runbook's script over ssh", base, 5),
+        ("playbooks/health.yml", whole, answers),
+        ("the module itself", own, answers),
+    ]
+    lines = [f"deep health, median of {ROUNDS} rounds on instance {INSTANCE}"]
+    lines += results.table(
+        ["way", "seconds", "ratio", "answers"],
+        [[way, f"{took:.2f}", f"{took / base:.2f}", str(said)] for way, took, said in rows],
     )
-    print(f"  the module itself           {own:6.2f} s   {own / base:4.2f} x   {answers} answers")
-    print("  the stack is well; the script says:", ", ".join(claims.split("\n")).strip(", "))
+    lines += ["the stack is well; the script says: " + ", ".join(claims.split("\n")).strip(", ")]
+    measured = {"script": script, "playbook": playbook, "module": module}
+    results.keep("health", lines, {"seconds": measured, "answers": answers, "script_says": claims})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import { openCache } from './lib/cache.js';
 import { readConfig } from './lib/config.js';
 import { SLOW_START_MS, exitAtStart, leak } from './lib/faults.js';
 import { HttpError, json } from './lib/http.js';
+import { serveLive } from './lib/live.js';
 import { log } from './lib/log.js';
 import { durations, requests } from './lib/metrics.js';
 import { routes } from './lib/routes.js';
@@ -56,6 +57,7 @@ async function answer(request, response) {
 const server = http.createServer(fault === 'hangs' ? () => {} : answer);
 // Longer than any proxy keeps its idle connections, so that the proxy closes first.
 server.keepAliveTimeout = 75_000;
+const endLive = serveLive(server, config);
 const listen = () => server.listen(config.port, () => log('info', 'listening', { port: config.port, release: config.release.name, version: config.version }));
 if (fault === 'slow') setTimeout(listen, SLOW_START_MS);
 else listen();
@@ -69,6 +71,7 @@ function stop() {
     await pool.end();
     process.exit(0);
   });
+  endLive();
   server.closeIdleConnections();
   // A server that does not listen yet never closes.
   if (!server.listening) process.exit(0);

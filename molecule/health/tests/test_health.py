@@ -404,6 +404,17 @@ def test_unknown_service_is_refused() -> None:
     assert run.result["verdict"] == "refused"
 
 
+@proof
+def test_services_without_a_tier_may_be_down_at_once() -> None:
+    absent = {"role": "stateless", "probe": "none", "severity": "P2"}
+    run = playbook(
+        "health", carrental_services={"billing": absent, "worker": absent}, health_depth="quick"
+    )
+    assert run.code == 2
+    assert "[FAIL] billing is not responding: there is no container of it" in run.output
+    assert run.result["next"].startswith("Begin with billing:")
+
+
 def test_server_that_does_not_answer_is_reported() -> None:
     run = playbook("health", "-e", "ansible_port=1")
     assert run.code != 0

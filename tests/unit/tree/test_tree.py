@@ -108,3 +108,12 @@ def test_no_secret_is_committed() -> None:
     for path in tracked():
         if path.name in ("vault.yml", "secrets.yml"):
             assert re.match(r"\$ANSIBLE_VAULT;", path.read_text()), path
+
+
+def test_quick_start_opens_the_vault_and_logs_in_as_it_says() -> None:
+    quick = (REPO / "README.md").read_text().split("## Quick start")[1].split("## ")[0]
+    # Without it every command after "ansible-vault create" ends with "no vault secrets found".
+    assert quick.index("ANSIBLE_VAULT_PASSWORD_FILE") < quick.index("ansible-vault create")
+    # The inventories set ansible_user, which is stronger than -u.
+    told = [quick, *(playbook.read_text() for playbook in PLAYBOOKS)]
+    assert not [text for text in told if re.search(r"ansible-playbook .* -u ", text)]

@@ -6,6 +6,7 @@ import { health } from './health.js';
 import { HttpError, json, readBody, readJson } from './http.js';
 import { contentType, exposition } from './metrics.js';
 
+const REPORT_SECONDS = 3;
 const PHOTO_LIMIT = 5 * 1024 * 1024;
 
 export function routes(app) {
@@ -57,6 +58,14 @@ export function routes(app) {
     json(response, 201, { id: rows[0].id });
   }
 
+  // A report that takes its time, as the field's do: the request that a switch must not cut.
+  async function slowReport(_request, response) {
+    // Asleep it holds no lock on a table, which would make every migration wait for it.
+    await pool.query('SELECT pg_sleep($1)', [REPORT_SECONDS]);
+    const { rows } = await pool.query('SELECT count(*)::int AS bookings FROM bookings');
+    json(response, 200, rows[0]);
+  }
+
   const guarded = (handler) => (request, response, parts) => {
     if (bookingsFail(fault)) throw new Error('this release fails on bookings after a while');
     return handler(request, response, parts);
@@ -85,6 +94,8 @@ export function routes(app) {
     ['GET', '/api/v1/cars', listCars],
     ['GET', '/api/v1/bookings', guarded(listBookings)],
     ['POST', '/api/v1/bookings', guarded(createBooking)],
+    ['GET', '/api/v1/reports/bookings', slowReport],
+    ['POST', '/api/v1/reports/bookings', slowReport],
     ['PUT', '/api/v1/cars/:id/photo', putPhoto],
     ['GET', '/api/v1/cars/:id/photo', getPhoto],
   ].map(([method, endpoint, handler]) => ({

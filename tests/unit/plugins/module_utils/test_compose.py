@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -183,3 +184,34 @@ def test_a_command_that_hangs_is_ended() -> None:
         "docker compose ps did not end within 0.2 s; "
         "look at the load of the server and at the Docker engine."
     )
+
+
+def test_a_service_alone_uses_the_networks_and_volumes_there_are() -> None:
+    model: dict[str, Any] = {
+        "services": {
+            "api": {
+                "image": "api",
+                "container_name": "api",
+                "build": {"context": "."},
+                "depends_on": {"postgres": {}},
+                "networks": {"frontend": {"aliases": ["backend"], "ipv4_address": "10.0.0.9"}},
+                "volumes": [{"type": "volume", "source": "photos", "target": "/photos"}],
+            },
+            "postgres": {"image": "postgres"},
+        },
+        "networks": {"frontend": {"name": "carrental_frontend"}, "other": {"name": "x"}},
+        "volumes": {"photos": {"name": "carrental_photos"}, "data": {"name": "d"}},
+        "secrets": {"key": {"file": "/key"}},
+    }
+    assert json.loads(_compose.alone(model, "api")) == {
+        "services": {
+            "api": {
+                "image": "api",
+                "networks": {"frontend": {"aliases": ["backend"]}},
+                "volumes": [{"type": "volume", "source": "photos", "target": "/photos"}],
+            }
+        },
+        "networks": {"frontend": {"name": "carrental_frontend", "external": True}},
+        "volumes": {"photos": {"name": "carrental_photos", "external": True}},
+        "secrets": {"key": {"file": "/key"}},
+    }

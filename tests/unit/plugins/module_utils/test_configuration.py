@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def delivered(tmp_path: Path) -> Wish:
 )
 def test_private_files_are_known_by_name(path: str, private: bool) -> None:
     assert _configuration.is_private(path) == private
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other runs on this machine leave in the common one is not ours to count."""
+    own = tmp_path / "tmp"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
 
 
 def candidates() -> list[str]:
@@ -223,3 +232,97 @@ def test_names_of_users_are_not_masked() -> None:
     env = {"POSTGRES_USER": "carrental", "MINIO_ACCESS_KEY": "carrental", "JWT_SECRET": "s3cr3ts3"}
     masker: Masker = _configuration_report.masker("/nonexistent", env)
     assert masker.text("/opt/carrental s3cr3ts3") == "/opt/carrental ********"
+
+
+@needs_compose
+def test_whole_environment_takes_the_place_of_the_one_in_use(wish: Wish, tmp_path: Path) -> None:
+    with _configuration.candidate(wish) as proved:
+        _configuration_write.apply(proved)
+    kept = tmp_path / "kept"
+    kept.write_text("# of old\nSECRET=before-before\nOTHER='o'\nTHIRD=3\n")
+    whole = Wish(wish.dest, wish.files, "p", env_file=str(kept))
+    with _configuration.candidate(whole) as proved:
+        known = _configuration_report.masker(wish.dest, {}, str(kept))
+        shown = _configuration_report.diff(proved, known)
+        assert "before-before" not in str(shown)
+        assert known.text("before-before hunter2hunter2") == "******** ********"
+        assert (proved.env.added, proved.env.changed, proved.env.removed) == (
+            ["THIRD"],
+            ["SECRET"],
+            [],
+        )
+        _configuration_write.apply(proved)
+    assert (Path(wish.dest) / ".env").read_text() == kept.read_text()
+    assert stat.S_IMODE((Path(wish.dest) / ".env").stat().st_mode) == 0o600
+    with _configuration.candidate(whole) as proved:
+        assert proved.changes == []
+
+
+@needs_compose
+def test_environment_that_is_not_there_is_refused(wish: Wish, tmp_path: Path) -> None:
+    whole = Wish(wish.dest, wish.files, "p", wish.src, env_file=str(tmp_path / "gone"))
+    with (
+        pytest.raises(_configuration.ConfigurationError, match="There is no"),
+        _configuration.candidate(whole),
+    ):
+        pass
+
+
+CONF_D = COMPOSE + "      - ./nginx/conf.d:/etc/nginx/conf.d:ro\n"
+
+
+@needs_compose
+def test_file_of_a_later_release_goes_when_an_earlier_one_comes_back(wish: Wish) -> None:
+    src, dest = Path(wish.src or ""), Path(wish.dest)
+    (src / "compose.yml").write_text(CONF_D)
+    (src / "nginx/conf.d").mkdir()
+    (src / "nginx/conf.d/old.conf").write_text("old\n")
+    with _configuration.candidate(wish) as proved:
+        recorded = _configuration_report.fingerprint(proved)
+        _configuration_write.apply(proved)
+    (dest / "nginx/conf.d/later.conf").write_text("later\n")
+    (dest / "nginx/conf.d/foreign.txt").write_text("not ours\n")
+    (src / "nginx/conf.d/foreign.txt").write_text("not ours\n")
+    back = replace(wish, absent=("nginx/conf.d/later.conf", "nginx/conf.d/never.conf"))
+    with _configuration.candidate(back) as proved:
+        assert [(one.path, one.action) for one in proved.changes] == [
+            ("nginx/conf.d/later.conf", "removed")
+        ]
+        assert "nginx/conf.d/later.conf" not in _configuration_report.fingerprint(proved)["files"]
+        assert _configuration_report.reloads(proved, None, ["nginx"]) == {
+            "nginx": ["nginx/conf.d/later.conf"]
+        }
+        shown = _configuration_report.diff(proved, Masker())
+        assert (shown[0]["before"], shown[0]["after"]) == ("later\n", "")
+        _configuration_write.apply(proved)
+    assert sorted(os.listdir(dest / "nginx/conf.d")) == ["foreign.txt", "old.conf"]
+    (src / "nginx/conf.d/foreign.txt").unlink()
+    (dest / "nginx/conf.d/foreign.txt").unlink()
+    with _configuration.candidate(back) as proved:
+        assert proved.changes == []
+        assert _configuration_report.fingerprint(proved) == recorded
+
+
+@needs_compose
+def test_candidate_never_removes_through_a_link(wish: Wish) -> None:
+    with _configuration.candidate(wish) as proved:
+        _configuration_write.apply(proved)
+    later = Path(wish.dest) / "later"
+    later.mkdir()
+    (later / "new.conf").write_text("later\n")
+    with _configuration.candidate(replace(wish, absent=("later/new.conf",))) as proved:
+        assert (later / "new.conf").exists(), "a candidate changes nothing"
+        _configuration_write.apply(proved)
+    assert not (later / "new.conf").exists()
+
+
+@needs_compose
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../x", "a/../x", ".env", "compose.yml", "nginx/ssl/privkey.pem"]
+)
+def test_nothing_else_can_be_removed(wish: Wish, path: str) -> None:
+    with (
+        pytest.raises(_configuration.ConfigurationError, match="cannot be removed"),
+        _configuration.candidate(replace(wish, absent=(path,))),
+    ):
+        pass

@@ -170,3 +170,38 @@ def test_find_says_what_there_is(tmp_path: Path, wanted: str, message: str) -> N
     with pytest.raises(_releases.ReleaseError) as error:
         _releases.find(_releases.load(state), wanted)
     assert str(error.value) == message
+
+
+def ran(hour: int, version: str, config: str = "c", verdict: str = "ok") -> Any:
+    """A release whose image follows from its version."""
+    return {
+        **record(f"20261123T{hour:02}0000Z-{version[:7]}", verdict, version),
+        "services": {"api": {"image_id": f"sha256:{version}"}},
+        "config": config,
+    }
+
+
+def ids(releases: list[Any]) -> list[int]:
+    return [int(one["id"][9:11]) for one in releases]
+
+
+def test_previous_differs_from_what_runs() -> None:
+    again = [ran(14, B), ran(13, B), ran(12, B, "c", "failed"), ran(11, A), ran(10, A, "older")]
+    assert ids([_releases.previous(again)]) == [11]
+    assert ids([_releases.previous([ran(13, B), ran(12, B, "other"), ran(11, A)])]) == [12]
+    assert _releases.previous([ran(12, B), ran(11, B)]) is None
+    assert _releases.previous([]) is None
+
+
+def test_targets_hold_another_version_even_behind_changes_of_configuration() -> None:
+    releases = [ran(14, B, "z"), ran(13, B, "y"), ran(12, B, "x"), ran(11, A), ran(10, "c" * 40)]
+    assert ids(_releases.targets(releases)) == [14, 13, 11]
+    assert ids(_releases.targets([ran(14, B), ran(13, A)])) == [14, 13]
+    assert _releases.targets([]) == []
+
+
+def test_kept_are_the_newest_good_ones_each_once() -> None:
+    releases = [ran(15, B), ran(14, B), ran(13, "d" * 40, "c", "failed"), ran(12, A), ran(11, "e")]
+    assert ids(_releases.kept(releases, 2)) == [15, 12]
+    assert ids(_releases.kept(releases, 5)) == [15, 12, 11]
+    assert ids(_releases.kept(releases, 1)) == [15, 12], "the rollback target is always kept"

@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _container_names,
     _running,
+    _services,
     _stack_findings,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._checks import Check, Subject
@@ -56,6 +57,8 @@ class Engine(BaseHTTPRequestHandler):
             ]
         elif path == "/info":
             answer = {"ServerVersion": "26.1", "DockerRootDir": "/"}
+        elif path == "/images/json":
+            answer = [{"Id": raw["Image"], "RepoTags": []} for raw in containers]
         elif path == "/events":
             answer = ""
         else:
@@ -239,6 +242,8 @@ def test_no_container(world: World) -> None:
         "[FAIL] API is not responding: there is no container of it in project carrental; create it "
         f"with: cd {world.folder} && docker compose -f docker-compose.prod.yml up -d api"
     ]
+    (world.folder / "compose.release.yml").touch()
+    assert world.check().lines[0].endswith("-f compose.release.yml up -d api")
 
 
 def test_a_service_that_no_compose_file_names(world: World) -> None:
@@ -343,6 +348,36 @@ def test_what_runs_besides(world: World) -> None:
     ]
 
 
+def test_what_a_rollout_left_is_no_other_container(world: World) -> None:
+    surge = raw("api", identity="surge", Name="/api-surge")
+    surge["Config"]["Labels"] = {
+        "carrental.ops.surge": "api",
+        "carrental.ops.project": "carrental",
+        "com.docker.compose.project": "carrental-surge",
+    }
+    world.containers.append(surge)
+    health = world.check(only=[], deep=False)
+    assert health.lines[0] == "[OK] API is healthy"
+    assert "host.surge:api-surge" in [check["name"] for check in health.checks]
+    assert not any("One-off" in line or "Other" in line for line in health.lines)
+
+
+def test_image_of_a_container_besides_is_compared_too(world: World) -> None:
+    world.release("2.0")
+    path = next((world.folder / "ops" / "releases").iterdir())
+    record = json.loads(path.read_text())
+    record["services"]["node-exporter"] = {"image_id": IMAGE}
+    record["services"]["redis-exporter"] = {"image_id": OTHER_IMAGE}
+    path.write_text(json.dumps(record))
+    world.containers += [raw("redis-exporter"), raw("node-exporter")]
+    lines = world.check(only=[], deep=False).lines
+    assert "[OK] Other containers are running: node-exporter" in lines
+    assert any(
+        line.startswith("[WARN] redis-exporter is running: container redis-exporter runs aaaaaaaa")
+        for line in lines
+    )
+
+
 def networked(name: str, *networks: str, env: str = "") -> Container:
     found = raw(name, HostConfig={}, NetworkSettings={"Networks": {}})
     found["NetworkSettings"]["Networks"] = {net: {"IPAddress": "10.0.0.9"} for net in networks}
@@ -383,6 +418,15 @@ def test_a_stale_address_in_the_proxy_is_named() -> None:
     assert proxy.detail == (
         "through the proxy GET /: it answers 502, although it answers itself: nginx looks its "
         "address up once, at start; have it look again with: docker exec nginx nginx -s reload"
+    )
+
+
+def test_the_proxy_is_called_by_its_name() -> None:
+    edge = _services.parse_table({"edge": {"probe": "proxy", "port": 80}}, [], {})[0]
+    checks = [edge[0].subject.passed("container", container="shop-edge-1"), *proxied(502, "ok")]
+    assert (
+        "docker exec shop-edge-1 nginx -s reload"
+        in _stack_findings.conclude(edge, checks)[-1].detail
     )
 
 

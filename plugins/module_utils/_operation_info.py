@@ -1,0 +1,95 @@
+# Copyright: Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""Who has the lock and how the last operations ended, by looking alone: nothing is locked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from . import _freeze, _journal, _lock_file, _operation, _operation_rules, _remains
+
+
+def holders(state_dir: str) -> list[dict[str, Any]]:
+    """Return who has the lock, the exclusive one first."""
+    found = []
+    for name in _operation_rules.lanes():
+        path = _operation_rules.path(state_dir, name)
+        record = _lock_file.peek(path)
+        if record is None:
+            continue
+        running = _operation.is_running(record, path)
+        processes = _remains.tagged(record.id)
+        looked = _operation.Blocked(record, running, processes)
+        found.append(
+            {
+                **record.as_dict(),
+                "running": running,
+                "processes": processes,
+                "says": f"{_operation.describe(record)}; {_operation.at_work(looked)}",
+            }
+        )
+    return found
+
+
+def _is_active(holder: dict[str, Any]) -> bool:
+    return bool(holder["running"] or holder["processes"] or holder["heartbeat_age"] < holder["ttl"])
+
+
+def last_operations(
+    state_dir: str, count: int, having: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return how the newest operations ended, from their journals; and which have the lock."""
+    active = {one["id"] for one in having if _is_active(one)}
+    found = []
+    for operation in _journal.operations(state_dir)[:count]:
+        lines = _journal.read(state_dir, operation)
+        first = lines[0] if lines else {}
+        end = _journal.ending(lines) or {}
+        step = _journal.last_step(lines)
+        open_end = "running" if operation in active else "unknown"
+        found.append(
+            {
+                "id": operation,
+                "kind": _operation_rules.kind_of(operation),
+                "who": first.get("who", ""),
+                "origin": first.get("origin", ""),
+                "step": step["step"] if step else "",
+                "at": lines[-1].get("at", "") if lines else "",
+                "ended": end.get("event", ""),
+                "verdict": end.get("verdict", open_end),
+                "headline": end.get("headline", ""),
+            }
+        )
+    return found
+
+
+def _line(one: dict[str, Any]) -> str:
+    by = f" by {one['who']}" if one["who"] else ""
+    step = f' at step "{one["step"]}"' if one["step"] and one["ended"] != "ended" else ""
+    how = f", {one['ended']}" if one["ended"] not in ("", "ended") else ""
+    said = f": {one['headline']}" if one["headline"] else ""
+    return f"{one['id']}{by}: {one['verdict']}{how}{step} ({one['at']}){said}"
+
+
+def info(state_dir: str, count: int = 10) -> dict[str, Any]:
+    """Return who has the lock, whether there is a freeze, how the last operations ended.
+
+    ``report`` says all of it in lines for an operator.
+    """
+    with _operation.directory(state_dir):
+        having = holders(state_dir)
+        frozen = _freeze.load(state_dir)
+        last = last_operations(state_dir, count, having)
+    lines = [one["says"] for one in having]
+    if frozen:
+        by = f" by {frozen.who}" if frozen.who else ""
+        lines.append(f"frozen{by} since {frozen.since} until {frozen.until}: {frozen.reason}")
+    return {
+        "holders": having,
+        "freeze": asdict(frozen) if frozen else {},
+        "operations": last,
+        "report": lines + [_line(one) for one in last],
+    }
