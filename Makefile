@@ -67,14 +67,22 @@ molecule: setup ## Scenarios on a server of their own; SCENARIO=x for one
 	@$(DEMO) build
 	$(DEMO) registries
 	$(DEMO) secrets
+	failed=""
 	for scenario in $(SCENARIO); do
 	  echo "== molecule $$scenario"
+	  SECONDS=0
 	  # What it remembers of an earlier run would let it skip create and prepare.
 	  molecule reset --scenario-name "$$scenario" >/dev/null 2>&1
-	  # A failed scenario leaves its server to be looked at; a passed one removes it.
-	  molecule test --scenario-name "$$scenario" --destroy never
-	  molecule destroy --scenario-name "$$scenario" >/dev/null 2>&1
+	  # One that fails does not hide what the others would say; its server stays.
+	  if molecule test --scenario-name "$$scenario" --destroy never; then
+	    molecule destroy --scenario-name "$$scenario" >/dev/null 2>&1
+	    echo "== molecule $$scenario: passed after $$SECONDS s"
+	  else
+	    failed+=" $$scenario"
+	    echo "== molecule $$scenario: FAILED after $$SECONDS s"
+	  fi
 	done
+	if [[ -n $$failed ]]; then echo "make molecule: failed:$$failed"; exit 1; fi
 
 .PHONY: test
 test: lint unit sanity molecule ## Everything that CI runs

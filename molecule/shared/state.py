@@ -56,11 +56,27 @@ def fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
+# What starts by itself would start in the middle of a test, by the hour of the day.
+TIMERS = ("carrental-backup", "carrental-drill")
+NEVER = "[Timer]\nOnCalendar=\nOnCalendar=2100-01-01\nPersistent=false\n"
+
+
+def keep_timers_from_firing() -> None:
+    """Let the timers be at work and not come to their hour."""
+    for unit in TIMERS:
+        folder = f"/etc/systemd/system/{unit}.timer.d"
+        on_server("mkdir", "-p", folder)
+        on_server("tee", f"{folder}/tests.conf", stdin=NEVER)
+    on_server("systemctl", "daemon-reload")
+    on_server("systemctl", "restart", *(f"{unit}.timer" for unit in TIMERS))
+
+
 def make_fresh(snapshot: str) -> None:
     """A server with bootstrap done and nothing deployed."""
     demo("down")
     demo("up")
     play("bootstrap")
+    keep_timers_from_firing()
     demo("snapshot", snapshot)
 
 
