@@ -63,11 +63,8 @@ sanity: setup ## ansible-test sanity on a copy of the tree
 	@tests/sanity/run.sh
 
 .PHONY: molecule
-molecule: setup ## Scenarios on a server of their own; SCENARIO=x for one
-	@$(DEMO) build
-	$(DEMO) registries
-	$(DEMO) secrets
-	failed=""
+molecule: images ## Scenarios on a server of their own; SCENARIO=x for one
+	@failed=""
 	for scenario in $(SCENARIO); do
 	  echo "== molecule $$scenario"
 	  SECONDS=0
@@ -85,15 +82,26 @@ molecule: setup ## Scenarios on a server of their own; SCENARIO=x for one
 	if [[ -n $$failed ]]; then echo "make molecule: failed:$$failed"; exit 1; fi
 
 .PHONY: test
-test: lint unit sanity molecule ## Everything that CI runs
-	@echo "make test: all passed"
+test: setup ## Everything that CI runs
+	@# One core builds images while the other one reads code.
+	$(MAKE) --jobs=2 checks images
+	$(MAKE) molecule
+	echo "make test: all passed"
 
-.PHONY: proof
-proof: setup ## The exhaustive tier; resumes; rm -r .build/proof to start over
-	@mkdir -p $(PROOF_DONE)
-	$(DEMO) build
+.PHONY: checks images
+checks:
+	@$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) sanity
+
+images: setup
+	@$(DEMO) build
 	$(DEMO) registries
 	$(DEMO) secrets
+
+.PHONY: proof
+proof: images ## The exhaustive tier; resumes; rm -r .build/proof to start over
+	@mkdir -p $(PROOF_DONE)
 	for scenario in $(SCENARIO); do
 	  if [[ -e $(PROOF_DONE)/$$scenario ]]; then echo "== proof $$scenario: done before"; continue; fi
 	  echo "== proof $$scenario"

@@ -65,7 +65,6 @@ def test_plan_says_what_would_be_done_and_leaves_no_trace() -> None:
     assert tree() == before
 
 
-@proof
 def test_previous_is_back_without_a_registry_and_without_a_failed_request() -> None:
     to("v2")
     kept = started()
