@@ -143,6 +143,7 @@ def test_configuration_and_environment_go_back_with_the_images() -> None:
     assert run.code == 0, run.output
 
 
+@proof
 def test_a_destructive_migration_is_the_operators_to_decide() -> None:
     """Last of these: there is no code for the old schema any more."""
     to("v2")
