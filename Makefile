@@ -16,7 +16,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 DEMO := python3 demo/demo.py
 PLAY := ansible-playbook -i inventories/demo
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-SCENARIO ?= $(SCENARIOS)
+# All of whose tests are of the exhaustive tier.
+ONLY_PROOF := several
 PROOF_DONE := .build/proof
 BENCH ?= health
 
@@ -65,7 +66,7 @@ sanity: setup ## ansible-test sanity on a copy of the tree
 .PHONY: molecule
 molecule: images ## Scenarios on a server of their own; SCENARIO=x for one
 	@failed=""
-	for scenario in $(SCENARIO); do
+	for scenario in $(or $(SCENARIO),$(filter-out $(ONLY_PROOF),$(SCENARIOS))); do
 	  echo "== molecule $$scenario"
 	  SECONDS=0
 	  # What it remembers of an earlier run would let it skip create and prepare.
@@ -102,11 +103,12 @@ images: setup
 .PHONY: proof
 proof: images ## The exhaustive tier; resumes; rm -r .build/proof to start over
 	@mkdir -p $(PROOF_DONE)
-	for scenario in $(SCENARIO); do
+	for scenario in $(or $(SCENARIO),$(SCENARIOS)); do
 	  if [[ -e $(PROOF_DONE)/$$scenario ]]; then echo "== proof $$scenario: done before"; continue; fi
 	  echo "== proof $$scenario"
 	  molecule reset --scenario-name "$$scenario" >/dev/null 2>&1
 	  CARRENTAL_TIER=proof molecule test --scenario-name "$$scenario" --destroy never
+	  molecule destroy --scenario-name "$$scenario" >/dev/null 2>&1
 	  touch $(PROOF_DONE)/$$scenario
 	done
 	echo "make proof: all passed"
