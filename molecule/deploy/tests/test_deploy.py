@@ -175,13 +175,16 @@ def test_v2_arrives_whole_without_touching_data_services() -> None:
     for service in STATEFUL:
         assert after[service] == before[service], f"{service} was touched"
     assert after["api"] != before["api"]
+    # The way back behind the migration: a backup from before it, which the record names.
+    kept = on_server("ls", "/opt/carrental/backups").split()
+    assert f"{newest_record()['backup_id']}.json" in kept, kept
     # No secret in what was printed, kept, or visible in the process list meanwhile.
     assert len(secrets) >= 4
     assert len(seen) > 5
     for secret in secrets:
         assert secret not in run.output
-        kept = on_server("grep", "-raFl", secret, "/opt/carrental/.ops", check=False)
-        assert kept == "", f"a secret is kept in {kept}"
+        found = on_server("grep", "-raFl", secret, "/opt/carrental/.ops", check=False)
+        assert found == "", f"a secret is kept in {found}"
         assert not any(secret in snapshot for snapshot in seen)
 
     again = playbook("deploy", deploy_version=release("v2"))
