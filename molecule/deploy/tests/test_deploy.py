@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from support import Run, fetch, inspect, on_server, playbook, release, sql, tree
+from support import Run, inspect, on_server, playbook, release, serving, sql, tree
 from tiers import proof
 
 GHCR = "ghcr.carrental.test:5000/carrental"
@@ -28,13 +28,6 @@ def local_images() -> set[str]:
         "docker", "images", "--all", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", "--no-trunc"
     )
     return set(listed.splitlines())
-
-
-def serving() -> str:
-    """The git sha that answers through the proxy."""
-    code, body = fetch("/api/v1/health")
-    assert code == 200, body
-    return str(json.loads(body)["version"])
 
 
 def newest_record() -> dict[str, Any]:

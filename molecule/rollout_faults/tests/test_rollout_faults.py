@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from support import (
     on_server,
     playbook,
     release,
+    serving,
     stop_at,
     wait_stopped,
 )
@@ -68,12 +68,6 @@ class Customers:
     @property
     def wrong(self) -> list[int]:
         return [code for code in self.answers if code != 200]
-
-
-def serving() -> str:
-    code, body = fetch("/api/v1/health")
-    assert code == 200, body
-    return str(json.loads(body)["version"])
 
 
 def other() -> str:
