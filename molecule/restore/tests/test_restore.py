@@ -11,9 +11,11 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from bucket import ELSEWHERE, bucket, elsewhere, login
 from support import (
     SERVER,
     Run,
@@ -404,3 +406,44 @@ def test_what_cannot_come_to_a_good_end_is_refused(
 ) -> None:
     text = text_of(dumped("good.sql.gz"))
     refused(written(f"{name.replace(' ', '-')}.sql.gz", change(text)), said)
+
+
+@proof
+def test_a_backup_that_is_only_elsewhere_is_fetched_and_a_damaged_one_is_not_taken(
+    tmp_path: Path,
+) -> None:
+    with elsewhere("copies"):
+        endpoint, access, secret = login(ELSEWHERE)
+        keys = tmp_path / "keys.json"
+        keys.write_text(json.dumps({"access_key": access, "secret_key": secret}))
+        offsite = {
+            "backup_offsite_bucket": "copies",
+            "backup_offsite_endpoint": endpoint,
+            "backup_offsite_credentials": str(keys),
+        }
+        run = playbook("backup", **offsite)
+        assert run.code == 0, run.output
+        made, wanted = run.result["backup"], rows()
+        on_server("sh", "-c", f"rm /opt/carrental/backups/{made}.*")
+        sql("DELETE FROM bookings")
+
+        plan = restore("latest", "--check", restore_offsite=True, **offsite)
+        assert plan.result["verdict"] == "refused", plan.output
+        assert "--check brings nothing to the server" in plan.result["headline"]
+        run = restore("latest", restore_offsite=True, **offsite)
+        assert run.code == 0, run.output
+        assert run.result["backup"] == made
+        assert rows() == wanted
+
+        (key,) = [
+            key
+            for key in bucket("list", "copies", container=ELSEWHERE)
+            if key.startswith(made) and not key.endswith((".json", ".sha256"))
+        ]
+        bucket("damage", "copies", key, container=ELSEWHERE)
+        on_server("sh", "-c", f"rm /opt/carrental/backups/{made}.*")
+        run = restore(made, restore_offsite=True, **offsite)
+        assert run.result["verdict"] == "refused", run.output
+        assert "is damaged: its sha256 is not that of its manifest" in run.result["headline"]
+        assert on_server("sh", "-c", f"ls /opt/carrental/backups | grep {made} || true") == ""
+        assert rows() == wanted
