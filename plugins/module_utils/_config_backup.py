@@ -34,6 +34,20 @@ _TRIES = 3
 _BESIDE_SQLITE = ("-wal", "-shm", "-journal")
 
 
+# Of a backup, as the documentation of config_backup describes them.
+OPTIONS: dict[str, Any] = {
+    "root": {"type": "path", "required": True},
+    "directory": {"type": "path", "default": ""},
+    "project": {"type": "str", "default": "carrental"},
+    "databases": {"type": "dict", "default": {}},
+    "encryption": {"type": "str", "choices": ["age", "gpg"]},
+    "recipients": {"type": "list", "elements": "str", "default": []},
+    "keep_days": {"type": "int", "default": 30},
+    "keep_least": {"type": "int", "default": 3},
+    "max_file_mb": {"type": "int", "default": 16},
+}
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is backed up, where to, and for whom."""
@@ -49,6 +63,22 @@ class Wish:
     keep_days: int = 30
     keep_least: int = 3
     max_file_mb: int = 16
+
+
+def wish(params: Mapping[str, Any], state_dir: str) -> Wish:
+    """Return the backup that arguments describe."""
+    return Wish(
+        root=params["root"],
+        state_dir=state_dir or os.path.join(params["root"], ".ops"),
+        directory=params["directory"],
+        encryption=params["encryption"] or "",
+        recipients=tuple(params["recipients"]),
+        project=params["project"],
+        databases={str(name): str(path) for name, path in params["databases"].items()},
+        keep_days=params["keep_days"],
+        keep_least=params["keep_least"],
+        max_file_mb=params["max_file_mb"],
+    )
 
 
 @dataclass

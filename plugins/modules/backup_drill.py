@@ -149,26 +149,20 @@ says:
   sample: The server drills every sun at 04:00 UTC, by the timer carrental-drill.timer of systemd.
 """
 
-import json
-import os
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _backup_database,
-    _backups,
-    _docker,
     _drill,
     _drill_scheduled,
     _engine,
     _entry_point,
-    _operation,
     _operation_module,
     _schedule,
+    _scheduled,
 )
 
-_EXPECTED = (_backups.BackupError, _docker.DockerError, _operation.OperationError, OSError)
 _ARGUMENTS = (
     *("project", "database_service", "database", "directory", "backup"),
     *("memory_mb", "jobs", "start_timeout", "min_free_mb"),
@@ -209,43 +203,22 @@ def drill(run: _operation_module.OperationModule) -> dict[str, Any]:
 
 def scheduled(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Have the server drill every week, or not."""
-    present = params["state"] == "scheduled"
-    folder = os.path.join(params["state_dir"], "bin")
-    program, config = os.path.join(folder, "carrental-drill"), os.path.join(folder, "drill.json")
-    by_timer = present and _schedule.timer_is_at_work(params["unit"])
-    actions, job = [], ""
-    if present:
-        _schedule.require_time(params["time"])
-        try:
-            ZoneInfo(params["timezone"])
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise _backups.BackupError(
-                f"timezone is {params['timezone']!r}, which this server does not know; give one "
-                "like UTC or Europe/Paris. Nothing was changed."
-            ) from error
-        told = ("state_dir", "day", "time", "timezone", "wait", "host")
-        settings = {"arguments": arguments(params), **{key: params[key] for key in told}}
-        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-        changed = _schedule.put(program, _entry_point.program(_drill_scheduled), 0o700, check_mode)
-        changed |= _schedule.put(config, text.encode(), 0o600, check_mode)
-        actions += ["install the weekly drill"] if changed else []
-        if not by_timer:
-            command = ["/usr/bin/python3", program]
-            job = _schedule.cron_line(params["time"], params["timezone"], command, [config])
-    else:
-        gone = [_schedule.remove(path, check_mode) for path in (program, config)]
-        actions += ["remove the weekly drill"] if any(gone) else []
-    actions += _schedule.cron(
-        job, f"{params['unit']} of carrental.ops", "the weekly drill", check_mode
+    program = _schedule.Program(
+        "carrental-drill", "drill.json", "the weekly drill", params["unit"], params["state_dir"]
     )
-    how = f"the timer {params['unit']}.timer of systemd" if by_timer else "cron"
+    if params["state"] == "unscheduled":
+        actions = _schedule.uninstall(program, check_mode).actions
+        said = "The server does not drill by itself."
+        return {"changed": bool(actions), "actions": actions, "says": said}
+    told = ("state_dir", "day", "time", "timezone", "wait", "host")
+    settings = {"arguments": arguments(params), **{key: params[key] for key in told}}
+    content = _entry_point.program(_drill_scheduled)
+    installed = _schedule.install(program, content, settings, check_mode)
     return {
-        "changed": bool(actions),
-        "actions": actions,
+        "changed": bool(installed.actions),
+        "actions": installed.actions,
         "says": f"The server drills every {params['day']} at {params['time']} {params['timezone']}, "
-        f"by {how}."
-        if present
-        else "The server does not drill by itself.",
+        f"by {installed.how(params['unit'])}.",
     }
 
 
@@ -270,7 +243,7 @@ def main() -> None:
             "start_timeout": {"type": "float", "default": 120},
             "min_free_mb": {"type": "int", "default": 512},
             "metrics_dir": {"type": "path"},
-            "day": {"type": "str", "choices": list(_drill_scheduled.DAYS), "default": "sun"},
+            "day": {"type": "str", "choices": list(_scheduled.DAYS), "default": "sun"},
             "time": {"type": "str", "default": "04:00"},
             "timezone": {"type": "str", "default": "UTC"},
             "unit": {"type": "str", "default": "carrental-drill"},
@@ -290,7 +263,7 @@ def main() -> None:
             result = drill(run)
         else:
             result = scheduled(run.params, module.check_mode)
-    except _EXPECTED as error:
+    except _scheduled.EXPECTED as error:
         run.fail(str(error))
     run.exit(result)
 

@@ -178,18 +178,7 @@ def work(run: _operation_module.OperationModule) -> _config_backup.Outcome:
         )
         with run.operation("recover") as operation:
             return _config_backup.restore(choice, check, operation.step)
-    wish = _config_backup.Wish(
-        root=params["root"],
-        state_dir=params["state_dir"] or os.path.join(params["root"], ".ops"),
-        directory=params["directory"],
-        encryption=params["encryption"] or "",
-        recipients=tuple(params["recipients"]),
-        project=params["project"],
-        databases={str(name): str(path) for name, path in params["databases"].items()},
-        keep_days=params["keep_days"],
-        keep_least=params["keep_least"],
-        max_file_mb=params["max_file_mb"],
-    )
+    wish = _config_backup.wish(params, params["state_dir"] or "")
     if params["state"] == "databases_restored":
         with run.operation("recover") as operation:
             return _config_backup.restore_databases(_engine.Engine(), wish, check, operation.step)
@@ -208,19 +197,11 @@ def main() -> None:
                 "choices": ["saved", "restored", "databases_restored"],
                 "default": "saved",
             },
-            "root": {"type": "path", "required": True},
-            "directory": {"type": "path", "default": ""},
-            "project": {"type": "str", "default": "carrental"},
-            "databases": {"type": "dict", "default": {}},
-            "encryption": {"type": "str", "choices": ["age", "gpg"]},
-            "recipients": {"type": "list", "elements": "str", "default": []},
+            **_config_backup.OPTIONS,
             "file": {"type": "str", "default": "latest"},
             # The path of a file, which is no secret.
             "identity_file": {"type": "path", "default": "", "no_log": False},
             "overwrite": {"type": "bool", "default": False},
-            "keep_days": {"type": "int", "default": 30},
-            "keep_least": {"type": "int", "default": 3},
-            "max_file_mb": {"type": "int", "default": 16},
         },
         required_if=[
             ("state", "saved", ["directory", "encryption", "recipients"]),
