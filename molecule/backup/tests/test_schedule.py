@@ -55,7 +55,7 @@ def test_server_backs_up_by_itself() -> None:
 def test_night_takes_the_configuration_and_tells_what_failed_after_the_database() -> None:
     on_server("apt-get", "install", "-y", "-qq", "age")
     public = on_server("sh", "-c", "age-keygen 2>&1 >/dev/null | grep -o 'age1.*'")
-    wanted = {"backup_encryption": "age", "backup_recipients": [public]}
+    wanted: dict[str, Any] = {"backup_encryption": "age", "backup_recipients": [public]}
     try:
         assert playbook("backup", **wanted).code == 0
         on_server("sh", "-c", f"rm -f {BACKUPS}/config_backup_*")
