@@ -23,6 +23,11 @@ if verb == "fill":
     for at in range(int(sys.argv[6])):
         s3.put_object(Bucket=bucket, Key=f"cars/{at}.jpg", Body=b"x" * (1000 + at),
                       ContentType="image/jpeg", Metadata={"owner": str(at)})
+if verb == "copy":
+    source = {"Bucket": bucket, "Key": sys.argv[6]}
+    s3.copy_object(Bucket=bucket, Key=sys.argv[7], CopySource=source)
+if verb == "put":
+    s3.put_object(Bucket=bucket, Key=sys.argv[6], Body=sys.argv[7].encode())
 if verb == "damage":
     body = bytearray(s3.get_object(Bucket=bucket, Key=sys.argv[6])["Body"].read())
     body[len(body) // 2] ^= 1

@@ -24,6 +24,21 @@ DATABASE_THRESHOLDS = (
     "replication_lag_mb",
     "slot_retained_mb",
 )
+# Fragments ``carrental.ops._compose_project`` and ``carrental.ops._compose_project.dest``.
+_FILES: dict[str, Any] = {
+    "project": {"type": "str", "required": True},
+    "files": {"type": "list", "elements": "str", "required": True},
+}
+COMPOSE_PROJECT: dict[str, Any] = {"project_src": {"type": "path", "required": True}, **_FILES}
+COMPOSE_DEST: dict[str, Any] = {"dest": {"type": "path", "required": True}, **_FILES}
+# Fragment ``carrental.ops._rollout``.
+ROLLOUT: dict[str, Any] = {
+    "domain": {"type": "str", "default": ""},
+    "healthy_timeout": {"type": "int", "default": 120},
+    "drain_timeout": {"type": "int", "default": 60},
+    "consecutive": {"type": "int", "default": 3},
+    "interval": {"type": "float", "default": 1.0},
+}
 
 
 def stack_argument_spec() -> dict[str, Any]:

@@ -23,6 +23,8 @@ author:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._operation
+  - carrental.ops._backup
+  - carrental.ops._backup.restore
 attributes:
   check_mode:
     support: full
@@ -43,33 +45,10 @@ options:
     description: The id or file name of a backup, V(latest) or V(before=TIME), which mean verified ones.
     type: str
     default: latest
-  directory:
-    description: Directory of the backups.
-    type: path
-    required: true
-  database:
-    description: Name of the database.
-    type: str
-    required: true
-  database_service:
-    description: The service of the database, as compose calls it.
-    type: str
-    default: postgres
-  project:
-    description: Name of the compose project.
-    type: str
-    required: true
-  identity:
-    description: File on the server with the private key, for backups that are encrypted.
-    type: path
   memory_mb:
     description: Limit of the container's memory in MB.
     type: int
     default: 512
-  jobs:
-    description: How many jobs load an archive. V(0) is as many as there are processors.
-    type: int
-    default: 0
   start_timeout:
     description: How many seconds the server of the drill may take to start.
     type: float
@@ -153,6 +132,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backup_arguments,
     _backup_database,
     _drill,
     _drill_scheduled,
@@ -226,6 +206,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **_backup_arguments.RESTORE,
             **_operation_module.OPERATION_OPTIONS,
             "state": {
                 "type": "str",
@@ -233,13 +214,7 @@ def main() -> None:
                 "default": "drilled",
             },
             "backup": {"type": "str", "default": "latest"},
-            "directory": {"type": "path", "required": True},
-            "database": {"type": "str", "required": True},
-            "database_service": {"type": "str", "default": "postgres"},
-            "project": {"type": "str", "required": True},
-            "identity": {"type": "path"},
             "memory_mb": {"type": "int", "default": 512},
-            "jobs": {"type": "int", "default": 0},
             "start_timeout": {"type": "float", "default": 120},
             "min_free_mb": {"type": "int", "default": 512},
             "metrics_dir": {"type": "path"},
