@@ -19,7 +19,9 @@ def manifests() -> dict[str, dict[str, Any]]:
     """The manifests of the server, by the id of the backup."""
     names = on_server("ls", BACKUPS).split()
     found = [
-        json.loads(on_server("cat", f"{BACKUPS}/{one}")) for one in names if one.endswith(".json")
+        json.loads(on_server("cat", f"{BACKUPS}/{one}"))
+        for one in names
+        if one.startswith("car_rental_backup_") and one.endswith(".json")
     ]
     return {str(one["id"]): one for one in found}
 
