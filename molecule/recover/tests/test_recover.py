@@ -97,12 +97,12 @@ class Lost:
         self.records = len(records())
 
     @staticmethod
-    def look() -> dict[str, Any]:
+    def look(*, dashboard: bool = True) -> dict[str, Any]:
         return {
             "rows": rows(),
             "objects": bucket("list", "carrental"),
             "configuration": configuration(),
-            "dashboards": dashboards(),
+            "dashboards": dashboards() if dashboard else "",
         }
 
 
@@ -182,6 +182,21 @@ def test_another_key_opens_nothing(bare: Lost, tmp_path: Path) -> None:
     # And the right one does, in the same place.
     run = playbook("recover", recover_bootstrap=False, **bare.given)
     assert run.code == 0, run.output
+
+
+@proof
+def test_without_an_archive_the_inventory_gives_the_configuration(bare: Lost) -> None:
+    run = playbook(
+        "recover",
+        recover_bootstrap=False,
+        recover_configuration="inventory",
+        recover_version=release("v1"),
+        **bare.given,
+    )
+    assert run.code == 0, run.output
+    found = bare.look(dashboard=False)
+    assert (found["rows"], found["objects"]) == (bare.was["rows"], bare.was["objects"])
+    assert fetch("/api/v1/health")[0] == 200
 
 
 @proof
