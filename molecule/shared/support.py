@@ -121,14 +121,16 @@ def playbook(name: str, *argv: str, inventory: str = INVENTORY, **extra: Any) ->
     return Started(name, *argv, inventory=inventory, **extra).wait()
 
 
-def on_server(*argv: str, check: bool = True, stdin: str | None = None) -> str:
+def on_server(
+    *argv: str, check: bool = True, stdin: str | None = None, seconds: float = 120
+) -> str:
     """Run a command on the server as root, not over ssh and not through Ansible."""
     done = subprocess.run(
         ["docker", "exec", "-i", SERVER, *argv],
         input=stdin,
         text=True,
         capture_output=True,
-        timeout=120,
+        timeout=seconds,
         check=False,
     )
     if check and done.returncode != 0:

@@ -38,3 +38,26 @@ options:
     type: str
     default: ""
 """
+
+    RESTORE = r"""
+options:
+  database:
+    description: Name of the database.
+    type: str
+    required: true
+  database_service:
+    description: The service of the database, as compose calls it.
+    type: str
+    default: postgres
+  project:
+    description: Name of the compose project.
+    type: str
+    required: true
+  identity:
+    description: File on the server with the private key, for a backup that is encrypted.
+    type: path
+  jobs:
+    description: How many jobs load an archive. V(0) is as many as there are processors.
+    type: int
+    default: 0
+"""

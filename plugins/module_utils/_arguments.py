@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -23,6 +24,21 @@ DATABASE_THRESHOLDS = (
     "replication_lag_mb",
     "slot_retained_mb",
 )
+# Fragments ``carrental.ops._compose_project`` and ``carrental.ops._compose_project.dest``.
+_FILES: dict[str, Any] = {
+    "project": {"type": "str", "required": True},
+    "files": {"type": "list", "elements": "str", "required": True},
+}
+COMPOSE_PROJECT: dict[str, Any] = {"project_src": {"type": "path", "required": True}, **_FILES}
+COMPOSE_DEST: dict[str, Any] = {"dest": {"type": "path", "required": True}, **_FILES}
+# Fragment ``carrental.ops._rollout``.
+ROLLOUT: dict[str, Any] = {
+    "domain": {"type": "str", "default": ""},
+    "healthy_timeout": {"type": "int", "default": 120},
+    "drain_timeout": {"type": "int", "default": 60},
+    "consecutive": {"type": "int", "default": 3},
+    "interval": {"type": "float", "default": 1.0},
+}
 
 
 def stack_argument_spec() -> dict[str, Any]:
@@ -63,6 +79,22 @@ def threshold_options(*names: str) -> dict[str, Any]:
     }
 
 
-def project(params: dict[str, Any]) -> Project:
+def project(params: Mapping[str, Any]) -> Project:
     """The compose project that the arguments name."""
     return Project(params["project_name"], params["project_src"], tuple(params["compose_files"]))
+
+
+def login_endpoint(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a login as what overrides a container's own words."""
+    given = {
+        "host": params["login_host"],
+        "port": params["login_port"],
+        "user": params["login_user"],
+        "password_file": params["login_password_file"],
+        "tls": params["login_tls"],
+        "ca_file": params["ca_file"],
+        "database": params.get("login_db"),
+        "bucket": params.get("bucket"),
+        "region": params.get("region"),
+    }
+    return {key: value for key, value in given.items() if value not in (None, "")}

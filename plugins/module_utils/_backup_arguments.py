@@ -37,6 +37,15 @@ BACKUP: dict[str, Any] = {
     "encryption": {"type": "str", "choices": ["", "age", "gpg"], "default": ""},
     "recipients": {"type": "list", "elements": "str", "default": []},
 }
+# Fragment ``carrental.ops._backup.restore``, with the directory.
+RESTORE: dict[str, Any] = {
+    **DIRECTORY,
+    "database": {"type": "str", "required": True},
+    "database_service": {"type": "str", "default": "postgres"},
+    "project": {"type": "str", "required": True},
+    "identity": {"type": "path"},
+    "jobs": {"type": "int", "default": 0},
+}
 RETENTION: dict[str, Any] = {
     "days": {"type": "int", "default": 30},
     "keep_min": {"type": "int", "default": 3},

@@ -2,22 +2,27 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection; it may change at any time.
-"""The nightly backup: the same engine, lock, journal and report, without a controller.
+"""The nightly backup: database, configuration, copies elsewhere, retention, objects.
 
-Lies on the server as a program of its own, made of these very files.
+What comes later can fail without taking what came before with it: the backup of the database is
+made, kept and copied in any case, and the night is told to have failed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
-import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, NoReturn
-from zoneinfo import ZoneInfo
+from typing import Any
+
+from ansible_collections.carrental.ops.plugins.module_utils import (
+    _object_arguments,
+    _object_bucket,
+    _object_run,
+)
 
 from . import (
     _backup_arguments,
@@ -26,115 +31,78 @@ from . import (
     _backup_prune,
     _backup_run,
     _backups,
-    _docker,
-    _docker_remains,
+    _config_archive,
+    _config_backup,
     _engine,
     _offsite_run,
-    _operation,
-    _operation_work,
-    _reports,
     _retention,
+    _scheduled,
+)
+from ._operation_work import Operation
+
+_EXPECTED = (
+    *_scheduled.EXPECTED,
+    *_object_arguments.EXPECTED,
+    _config_archive.ArchiveError,
 )
 
-_EXPECTED = (_backups.BackupError, _docker.DockerError, _operation.OperationError, OSError)
-_REPORTS_KEPT = 200
+
+@dataclass
+class _Night:
+    """What came of it by now."""
+
+    changed: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+_Part = Callable[[dict[str, Any], Operation, _Night], None]
 
 
 def main(argv: list[str]) -> int:
-    """Run the nightly backup.
-
-    :param argv: the path of the settings; ``--hourly`` where cron starts it every hour, to work
-        at the hour of a time zone that cron does not know.
-    """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
-    os.umask(0o077)
-    with open(argv[-1], encoding="utf-8") as stream:
-        settings = json.load(stream)
-    if "--hourly" in argv and not is_due(settings, datetime.now(timezone.utc)):
-        return 0
-    result = work(settings)
-    lines = [f"backup: {result['verdict']}. {result['headline']}", *result["lines"]]
-    # For the journal of systemd, or the mail of cron.
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0 if result["verdict"] == "ok" else 1
+    """Run the nightly backup, as :func:`_scheduled.main` says."""
+    job = _scheduled.Job("backup", _backed_up, _measured, _EXPECTED)
+    return _scheduled.main(argv, job)
 
 
-def is_due(settings: dict[str, Any], now: datetime) -> bool:
-    """Return whether this hour is that of the schedule, by its own clock."""
-    wanted = int(settings["time"].split(":")[0])
-    return now.astimezone(ZoneInfo(settings["timezone"])).hour == wanted
-
-
-def _stop(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
-def work(settings: dict[str, Any]) -> dict[str, Any]:
-    """Back up, remove what is old, tell node-exporter; return the result, which is kept too."""
-    state_dir = settings["state_dir"]
-    result: dict[str, Any] = {"operation": "backup", "changed": [], "lines": [], "next": ""}
-    try:
-        result |= _back_up(settings)
-    except _EXPECTED as error:
-        result |= {"verdict": "failed", "headline": str(error), "next": "playbooks/backup.yml"}
-    try:
-        backups = _backups.listing(settings["arguments"]["directory"])
-        _backup_metrics.write(settings["metrics_dir"], backups, offsite=bool(settings["offsite"]))
-    except _EXPECTED as error:
-        result["lines"].append(f"The metrics were not written: {error}")
-    try:
-        _reports.save(Path(state_dir, "reports"), "backup", result, _REPORTS_KEPT)
-    except OSError as error:
-        result["lines"].append(f"The report was not saved: {error.strerror}.")
-    return result
-
-
-def _back_up(settings: dict[str, Any]) -> dict[str, Any]:
-    """Hold the lock from the first look to the last file."""
-    state_dir, arguments = settings["state_dir"], settings["arguments"]
-    who = pwd.getpwuid(os.geteuid()).pw_name
-    request = _operation.Request(
-        "backup", who=who, host=arguments["host"], origin="the schedule of the server"
-    )
-    remains = _docker_remains.asker(arguments["project"], arguments["database_service"])
-    acquired = _operation.acquire(state_dir, request, wait=settings["wait"], remains=remains)
-    verdict, headline = "failed", "It was stopped."
-    try:
-        with _operation_work.join(state_dir, acquired.id, "schedule") as operation:
-            outcome = _made(arguments, state_dir, who, operation)
-            lines = [_operation.died(one) for one in acquired.taken_over]
-            changed = list(outcome.actions)
-            if settings["offsite"]:
-                given = {**settings["offsite"], "directory": arguments["directory"]}
-                copies = _offsite_run.run(
-                    given, _offsite_run.place(given), operation.step, write=True
-                )
-                changed += [f"copy {name} to {copies.where}" for name in copies.copied]
-            if settings["retention"]:
-                removed, refusal = _pruned(settings, operation)
-                changed += [f"remove {name}" for name in removed]
-                lines += [f"nothing old is removed: {refusal}"] if refusal else []
-        verdict, headline = "ok", f"{outcome.backup.id} is made and proven."
-    except _EXPECTED as error:
-        headline = str(error)
-        raise
-    finally:
-        _operation.release(state_dir, acquired.id, verdict, headline)
+def _backed_up(settings: dict[str, Any], operation: Operation) -> dict[str, Any]:
+    outcome = _made(settings, operation)
+    night = _Night(changed=list(outcome.actions))
+    parts: dict[str, _Part] = {
+        "configuration": _configuration,
+        "offsite": _copied,
+        "retention": _pruned,
+        "objects": _objects,
+    }
+    for name, part in parts.items():
+        # Nothing old goes on a night on which something went wrong.
+        if not settings.get(name) or (name == "retention" and night.problems):
+            continue
+        try:
+            part(settings, operation, night)
+        except _EXPECTED as error:
+            night.problems.append(f"{name}: {error}")
+    made = f"{outcome.backup.id} is made and proven"
+    if night.problems:
+        raise _backups.BackupError(f"{made}, but {'; '.join(night.problems)}")
     return {
-        "verdict": verdict,
-        "headline": headline,
-        "changed": changed,
-        "lines": lines,
+        "headline": f"{made}.",
+        "changed": night.changed,
+        "lines": night.lines,
         "backup": outcome.backup.id,
         "numbers": outcome.numbers,
     }
 
 
-def _made(
-    arguments: dict[str, Any], state_dir: str, who: str, operation: _operation_work.Operation
-) -> _backup_run.Outcome:
-    given = {**arguments, "state_dir": state_dir, "reason": "scheduled", "who": who}
+def _made(settings: dict[str, Any], operation: Operation) -> _backup_run.Outcome:
+    arguments = settings["arguments"]
+    given = {
+        **arguments,
+        "state_dir": settings["state_dir"],
+        "host": settings["host"],
+        "reason": "scheduled",
+        "who": pwd.getpwuid(os.geteuid()).pw_name,
+    }
     source = _backup_database.source(
         _engine.Engine(),
         arguments["project"],
@@ -144,10 +112,22 @@ def _made(
     return _backup_run.make(source, _backup_arguments.wish(given), operation)
 
 
-def _pruned(
-    settings: dict[str, Any], operation: _operation_work.Operation
-) -> tuple[list[str], str]:
-    """Remove what may go; return what went, or why nothing did."""
+def _configuration(settings: dict[str, Any], operation: Operation, night: _Night) -> None:
+    wish = _config_backup.wish(settings["configuration"], settings["state_dir"])
+    now = datetime.now(timezone.utc)
+    outcome = _config_backup.save(_engine.Engine(), wish, now, False, operation.step)
+    night.changed += [f"back up the configuration to {outcome.file}"] if outcome.changed else []
+    night.lines += [f"not in the configuration: {one}" for one in outcome.skipped]
+
+
+def _copied(settings: dict[str, Any], operation: Operation, night: _Night) -> None:
+    given = {**settings["offsite"], "directory": settings["arguments"]["directory"]}
+    copies = _offsite_run.run(given, _offsite_run.place(given), operation.step, write=True)
+    night.changed += [f"copy {name} to {copies.where}" for name in copies.copied]
+
+
+def _pruned(settings: dict[str, Any], operation: Operation, night: _Night) -> None:
+    """Remove what may go, or say why nothing did."""
     plan = _retention.plan(
         _backups.listing(settings["arguments"]["directory"]),
         _backup_arguments.policy(settings["retention"]),
@@ -157,7 +137,32 @@ def _pruned(
     for one in plan.remove:
         operation.step("remove an old backup", id=one.backup.id, reason=one.reason)
         _backup_prune.remove(one.backup)
-    return [one.backup.id for one in plan.remove], plan.refusal
+        night.changed.append(f"remove {one.backup.id}")
+    night.lines += [f"nothing old is removed: {plan.refusal}"] if plan.refusal else []
+
+
+def _objects(settings: dict[str, Any], operation: Operation, night: _Night) -> None:
+    """After the database, so that every key that the dump refers to is in the snapshot."""
+    params = {**settings["objects"], "state": "saved"}
+    job = _object_arguments.job(params)
+    # Nothing of it is printed but what an outcome says.
+    found = _object_arguments.logins(params, lambda _secret: None)
+    bucket = _object_bucket.Bucket(found.need())
+    outcome = _object_run.save(job, bucket, found.database, "", operation.step)
+    if outcome.why:
+        raise _object_run.RunError(outcome.why)
+    objects = outcome.plan.get("objects", 0)
+    night.changed += [f"save {objects} objects as {outcome.snapshot}"] if outcome.changed else []
+
+
+def _measured(settings: dict[str, Any]) -> list[str]:
+    """Tell node-exporter; return why that failed."""
+    try:
+        backups = _backups.listing(settings["arguments"]["directory"])
+        _backup_metrics.write(settings["metrics_dir"], backups, offsite=bool(settings["offsite"]))
+    except _EXPECTED as error:
+        return [f"The metrics were not written: {error}"]
+    return []
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from . import _backup_scan, _backups
+from . import _backup_scan, _backups, _docker
 
 READ = "read"
 _PIECE = 1024 * 1024
@@ -197,7 +197,24 @@ def _run(backup: _backups.Backup, argv: Sequence[str], *, whole: bool = True) ->
     """Let pg_restore read an archive, and return what it prints.
 
     :param whole: it reads to the end; otherwise it may stop before.
+    :raises VerifyError: it found damage, or could not be started.
     """
+    try:
+        # Its first piece comes, or its end, when the container has started it.
+        first, rest = _docker.begun(lambda: _begun(_run_once(backup, argv, whole=whole)))
+    except _docker.NotBegunError as error:
+        raise VerifyError(str(error).rstrip(".")) from error
+    yield from first
+    yield from rest
+
+
+def _begun(output: Iterator[bytes]) -> tuple[list[bytes], Iterator[bytes]]:
+    """Return the first piece of an output, if there is one, and the rest of it."""
+    first = next(output, None)
+    return [] if first is None else [first], output
+
+
+def _run_once(backup: _backups.Backup, argv: Sequence[str], *, whole: bool) -> Iterator[bytes]:
     # Whoever stops half-way raises here, and what is open is closed then.
     # pylint: disable-next=contextmanager-generator-missing-cleanup
     with opened(backup, whole=whole) as stream, tempfile.TemporaryFile() as said:
@@ -217,6 +234,7 @@ def _run(backup: _backups.Backup, argv: Sequence[str], *, whole: bool = True) ->
                 process.wait()
         said.seek(0)
         message = said.read(_PIECE).decode(errors="replace")
+        _docker.require_begun(code, message)
         if code != 0:
             raise VerifyError(f"pg_restore ended with {code}: {_first(message)}.")
 

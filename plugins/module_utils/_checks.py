@@ -38,6 +38,7 @@ class Thresholds:
     cert_warn_days: int = 21
     cert_fail_days: int = 3
     clock_offset_s: int = 1
+    backup_age_h: int = 26
 
     def __post_init__(self) -> None:
         """Refuse a pair that would never warn."""

@@ -15,7 +15,8 @@ import sqlite3
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -29,6 +30,22 @@ PREFIX = "config_backup"
 _NAME = re.compile(rf"{PREFIX}_(?P<stamp>\d{{8}}_\d{{6}})\.tar\.gz\.(?P<encryption>age|gpg)")
 _STAMP = "%Y%m%d_%H%M%S"
 _TRIES = 3
+# What SQLite writes beside a database that is open.
+_BESIDE_SQLITE = ("-wal", "-shm", "-journal")
+
+
+# Of a backup, as the documentation of config_backup describes them.
+OPTIONS: dict[str, Any] = {
+    "root": {"type": "path", "required": True},
+    "directory": {"type": "path", "default": ""},
+    "project": {"type": "str", "default": "carrental"},
+    "databases": {"type": "dict", "default": {}},
+    "encryption": {"type": "str", "choices": ["age", "gpg"]},
+    "recipients": {"type": "list", "elements": "str", "default": []},
+    "keep_days": {"type": "int", "default": 30},
+    "keep_least": {"type": "int", "default": 3},
+    "max_file_mb": {"type": "int", "default": 16},
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,22 @@ class Wish:
     keep_days: int = 30
     keep_least: int = 3
     max_file_mb: int = 16
+
+
+def wish(params: Mapping[str, Any], state_dir: str) -> Wish:
+    """Return the backup that arguments describe."""
+    return Wish(
+        root=params["root"],
+        state_dir=state_dir or os.path.join(params["root"], ".ops"),
+        directory=params["directory"],
+        encryption=params["encryption"] or "",
+        recipients=tuple(params["recipients"]),
+        project=params["project"],
+        databases={str(name): str(path) for name, path in params["databases"].items()},
+        keep_days=params["keep_days"],
+        keep_least=params["keep_least"],
+        max_file_mb=params["max_file_mb"],
+    )
 
 
 @dataclass
@@ -66,6 +99,11 @@ def listing(directory: str) -> list[str]:
         found = os.listdir(directory)
     except FileNotFoundError:
         return []
+    return complete(found)
+
+
+def complete(found: Collection[str]) -> list[str]:
+    """Return the backups of a configuration among files that have a manifest, oldest first."""
     return sorted(name for name in found if _NAME.fullmatch(name) and f"{name}.json" in found)
 
 
@@ -204,7 +242,7 @@ def _prune(wish: Wish, now: datetime) -> list[str]:
     old = [
         name
         for name in names[: -max(wish.keep_least, 1)]
-        if now - _time(name) > timedelta(days=wish.keep_days)
+        if now - moment(name) > timedelta(days=wish.keep_days)
     ]
     for name in old:
         # The manifest first: without it the rest is no backup.
@@ -215,7 +253,8 @@ def _prune(wish: Wish, now: datetime) -> list[str]:
     return old
 
 
-def _time(name: str) -> datetime:
+def moment(name: str) -> datetime:
+    """Return when a backup of a configuration was made, by its name."""
     match = _NAME.fullmatch(name)
     stamp = match["stamp"] if match else ""
     return datetime.strptime(stamp, _STAMP).replace(tzinfo=timezone.utc)
@@ -229,6 +268,8 @@ class Choice:
     file: str
     root: str
     identity: str
+    # What is there was unpacked by a run that did not come to its end.
+    overwrite: bool = False
 
 
 def restore(choice: Choice, check: bool, step: Callable[..., None]) -> Outcome:
@@ -252,7 +293,7 @@ def restore(choice: Choice, check: bool, step: Callable[..., None]) -> Outcome:
             f"{name} is not what was written (sha256); take another one of {', '.join(names)}. "
             "Nothing was changed."
         )
-    if os.path.exists(os.path.join(root, ".env")):
+    if os.path.exists(os.path.join(root, ".env")) and not choice.overwrite:
         raise BackupError(
             f"{root} has a configuration already (.env); move it away first, for it would be "
             "overwritten. Nothing was changed."
@@ -266,6 +307,74 @@ def restore(choice: Choice, check: bool, step: Callable[..., None]) -> Outcome:
         step("unpack the configuration", file=name)
         outcome.files = _config_archive.unpack(plain, root)
     return outcome
+
+
+def restore_databases(
+    engine: Engine, wish: Wish, check: bool, step: Callable[..., None]
+) -> Outcome:
+    """Give containers the databases of SQLite that came with the configuration.
+
+    A container is stopped for it, and started again whatever happens. What was brought is
+    removed from the root of the stack in the end.
+
+    :raises BackupError: what was brought is damaged. :raises DockerError: the engine refuses.
+    """
+    outcome = Outcome()
+    brought = os.path.join(wish.root, _config_archive.BESIDE)
+    running = {one.service: one.id for one in engine.services(wish.project)}
+    for service, path in sorted(wish.databases.items()):
+        source = os.path.join(brought, service, os.path.basename(path))
+        if not os.path.isfile(source):
+            outcome.skipped.append(f"{path} of {service} (it is not in the backup)")
+            continue
+        if service not in running:
+            outcome.skipped.append(f"{path} of {service} (it is not there; it waits as {source})")
+            continue
+        outcome.files.append(f"{service}/{os.path.basename(path)}")
+        outcome.changed = True
+        if not check:
+            step("give back a database", service=service, path=path)
+            _give_back(engine, running[service], source, path)
+            os.unlink(source)
+    if outcome.changed and not outcome.skipped and not check:
+        shutil.rmtree(brought)
+    return outcome
+
+
+def _give_back(engine: Engine, container: str, source: str, path: str) -> None:
+    with open(source, "rb") as stream:
+        content = stream.read()
+    if not is_whole(content):
+        raise BackupError(f"{source} is no whole database of SQLite; take another backup.")
+    folder = os.path.dirname(path)
+    like = _about(engine, container, path) or _about(engine, container, folder)
+    member = tarfile.TarInfo(os.path.basename(path))
+    member.size, member.mode, member.mtime = len(content), 0o640, int(time.time())
+    if like is not None:
+        member.uid, member.gid = like.uid, like.gid
+    # The journal of the database before would be played into this one.
+    emptied = [tarfile.TarInfo(f"{member.name}{end}") for end in _BESIDE_SQLITE]
+    emptied = [one for one in emptied if _about(engine, container, f"{folder}/{one.name}")]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(member, io.BytesIO(content))
+        for one in emptied:
+            one.uid, one.gid, one.mode = member.uid, member.gid, member.mode
+            archive.addfile(one)
+    engine.stop(container)
+    try:
+        engine.unpack(container, folder, packed.getvalue())
+    finally:
+        engine.start(container)
+
+
+def _about(engine: Engine, container: str, path: str) -> tarfile.TarInfo | None:
+    """Return who owns a file or folder of a container; nothing where it is not."""
+    archived = engine.archive(container, path)
+    if archived is None:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
+        return archive.next()
 
 
 def _decrypt(path: str, plain: str, program: str, identity: str) -> None:

@@ -22,8 +22,9 @@ import socket
 import struct
 import tarfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 PROJECT = "com.docker.compose.project"
@@ -31,13 +32,18 @@ SERVICE = "com.docker.compose.service"
 _MAX_ANSWER = 16 * 1024 * 1024
 _MAX_FILE = 1024 * 1024
 # What runc says when its own process was killed before the command began.
-_CANNOT_START = 126
-_NOT_STARTED = "waiting for init preliminary setup"
+CANNOT_START = 126
+_NOT_BEGUN = "waiting for init preliminary setup"
 _START_PAUSES = (0.5, 1.0, 2.0)
+_Begun = TypeVar("_Begun")
 
 
 class DockerError(Exception):
     """Docker said no; the text is a whole sentence."""
+
+
+class NotBegunError(DockerError):
+    """A command that the runtime of a container could not start: nothing of it has run."""
 
 
 class DockerDownError(DockerError):
@@ -58,6 +64,32 @@ class _SocketConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self._seconds)
         self.sock.connect(self._path)
+
+
+def require_begun(code: int, output: str) -> None:
+    """Refuse the end of a command that the runtime could not start.
+
+    :raises NotBegunError: nothing of the command has run.
+    """
+    if code == CANNOT_START and _NOT_BEGUN in output:
+        raise NotBegunError(
+            f"The container could not start a command (is its memory full?): {output.strip()}"
+        )
+
+
+def begun(begin: Callable[[], _Begun]) -> _Begun:
+    """Begin a command in a container, and again where the runtime could not start it.
+
+    So it is for a moment where the memory of the container is full.
+
+    :raises NotBegunError: it could not be started at last.
+    """
+    for pause in _START_PAUSES:
+        try:
+            return begin()
+        except NotBegunError:
+            time.sleep(pause)
+    return begin()
 
 
 class Docker:
@@ -81,24 +113,20 @@ class Docker:
         return Container(self.get(f"/containers/{container}/json"))
 
     def execute(self, container: str, argv: list[str], user: str = "") -> tuple[int, str]:
-        """Run a command in a container; return its exit code and what it printed.
-
-        Where the memory of the container is full for a moment the runtime cannot start the
-        command, which is tried again then: nothing of it has run.
-        """
-        for pause in _START_PAUSES:
-            code, output = self._execute(container, argv, user)
-            if code != _CANNOT_START or _NOT_STARTED not in output:
-                return code, output
-            time.sleep(pause)
-        return self._execute(container, argv, user)
+        """Run a command in a container; return its exit code and what it printed."""
+        try:
+            return begun(lambda: self._execute(container, argv, user))
+        except NotBegunError as error:
+            return CANNOT_START, str(error)
 
     def _execute(self, container: str, argv: list[str], user: str) -> tuple[int, str]:
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": argv, "User": user}
         created = json.loads(self._call("POST", f"/containers/{container}/exec", body=body))
         path = f"/exec/{created['Id']}"
         output = _demultiplex(self._call("POST", f"{path}/start", body={"Detach": False}))
-        return int(self.get(f"{path}/json")["ExitCode"]), output.decode(errors="replace")
+        code, text = int(self.get(f"{path}/json")["ExitCode"]), output.decode(errors="replace")
+        require_begun(code, text)
+        return code, text
 
     def read_file(self, container: str, path: str) -> str:
         """The text of a file in a container, which needs neither a shell nor a running process."""

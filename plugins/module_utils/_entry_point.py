@@ -16,6 +16,8 @@ import zipfile
 from types import ModuleType
 
 _PACKAGE = "carrental_ops"
+# What some modules of the engine call the others by.
+_OURS = b"ansible_collections.carrental.ops.plugins.module_utils"
 # The same content must be the same bytes, or it would change every time.
 _WHEN = (2026, 1, 1, 0, 0, 0)
 _MAIN = """\
@@ -55,7 +57,7 @@ def _imported(package: str) -> list[ModuleType]:
 
 def _needs_ansible(source: bytes) -> bool:
     lines = source.splitlines()
-    return any(line.startswith((b"from ansible", b"import ansible")) for line in lines)
+    return any(line.startswith((b"from ansible.", b"import ansible")) for line in lines)
 
 
 def _source(module: ModuleType) -> bytes:
@@ -63,4 +65,4 @@ def _source(module: ModuleType) -> bytes:
     if loader is None or path is None:
         raise AssertionError(f"{module.__name__} has no source")
     data: bytes = loader.get_data(path)  # type: ignore[attr-defined]
-    return data
+    return data.replace(_OURS, _PACKAGE.encode())

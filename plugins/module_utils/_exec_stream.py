@@ -18,12 +18,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ._docker import Docker, DockerDownError, DockerError
+from ._docker import (
+    CANNOT_START,
+    Docker,
+    DockerDownError,
+    DockerError,
+    begun,
+    require_begun,
+)
 
 _BUFFER = 512 * 1024
 _SAID = 64 * 1024
 _HEAD = 64 * 1024
 _END_WAIT = 10.0
+_BEGIN_EVERY = 0.02
 
 
 class Stream:
@@ -46,29 +54,59 @@ class Stream:
             "Cmd": list(argv),
             "Env": [f"{name}={value}" for name, value in (environment or {}).items()],
         }
-        created = docker._call("POST", f"/containers/{container}/exec", body=body)
-        self._id = str(json.loads(created)["Id"])
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._start()
-        except BaseException:
-            self._socket.close()
-            raise
+        self._id, self._socket = begun(lambda: self._begin(container, body))
 
-    def _start(self) -> None:
+    def _begin(self, container: str, body: dict[str, Any]) -> tuple[str, socket.socket]:
+        """Begin the command; return its id and its connection.
+
+        :raises NotBegunError: the runtime could not start it.
+        """
+        created = self._docker._call("POST", f"/containers/{container}/exec", body=body)
+        number = str(json.loads(created)["Id"])
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._start(number, connection)
+            self._require_begun(number, connection)
+            # A command may say nothing for as long as it works.
+            connection.settimeout(None)
+        except BaseException:
+            connection.close()
+            raise
+        return number, connection
+
+    def _require_begun(self, number: str, connection: socket.socket) -> None:
+        """Wait until it runs or has ended; look why where it could not run."""
+        deadline = time.monotonic() + self._docker.timeout
+        while time.monotonic() < deadline:
+            found = self._docker.get(f"/exec/{number}/json")
+            code = found.get("ExitCode")
+            if found.get("Running") and found.get("Pid"):
+                return
+            if not found.get("Running") and code is not None:
+                break
+            time.sleep(_BEGIN_EVERY)
+        else:
+            # An engine that does not say so: what it prints and how it ends tells.
+            return
+        if code == CANNOT_START:
+            while len(self._rest) < _SAID and (piece := connection.recv(4096)):
+                self._rest += piece
+            require_begun(code, self._rest.decode(errors="replace"))
+
+    def _start(self, number: str, connection: socket.socket) -> None:
         body = b'{"Detach":false,"Tty":false}'
         request = (
-            f"POST /exec/{self._id}/start HTTP/1.1\r\nHost: docker\r\n"
+            f"POST /exec/{number}/start HTTP/1.1\r\nHost: docker\r\n"
             "Content-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        self._socket.settimeout(self._docker.timeout)
+        connection.settimeout(self._docker.timeout)
         try:
-            self._socket.connect(self._docker.path)
-            self._socket.sendall(request.encode() + body)
+            connection.connect(self._docker.path)
+            connection.sendall(request.encode() + body)
             head = b""
             while b"\r\n\r\n" not in head:
-                piece = self._socket.recv(4096)
+                piece = connection.recv(4096)
                 if not piece or len(head) > _HEAD:
                     raise DockerError("The Docker engine ended the connection to a command.")
                 head += piece
@@ -78,8 +116,6 @@ class Stream:
         status = head.split(b"\r\n", 1)[0].decode(errors="replace")
         if " 101 " not in f"{status} " and " 200 " not in f"{status} ":
             raise DockerError(f"The Docker engine did not start a command: {status}.")
-        # A command may say nothing for as long as it works.
-        self._socket.settimeout(None)
 
     def send(self, data: bytes) -> None:
         """Give something to its standard input."""

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import IO, Any
 
 from . import _backups, _env_file
 from ._backups import Backup, BackupError
 
 _PART = 8 * 1024 * 1024
+_PIECE = 1024 * 1024
 _MOST_PARTS = 9000
 _THREADS = 2
 _KEYS = ("BACKUP_S3_ACCESS_KEY", "BACKUP_S3_SECRET_KEY")
@@ -126,7 +127,7 @@ class Offsite:
 
     def listing(self) -> list[Backup]:
         """Return the whole copies, newest first."""
-        sizes = {key: size for key, size in self._objects() if key}
+        sizes = self.sizes()
         found = []
         for file, size in sizes.items():
             known = _backups.name(file)
@@ -140,6 +141,10 @@ class Offsite:
             problem = "" if manifest.bytes == size else f"it has {size} bytes there"
             found.append(Backup(file, known, size, manifest, problem))
         return sorted(found, key=lambda one: (one.at, one.id), reverse=True)
+
+    def sizes(self) -> dict[str, int]:
+        """Return everything that is there: bytes by file."""
+        return {key: size for key, size in self._objects() if key}
 
     def _objects(self) -> Iterator[tuple[str, int]]:
         prefix, token = self.place.key(""), ""
@@ -158,16 +163,33 @@ class Offsite:
         data: bytes = answer["Body"].read()
         return data
 
-    def put(self, backup: Backup) -> dict[str, Any]:
-        """Copy a backup; return what its manifest says of the copy.
+    def fetch(self, file: str, out: IO[bytes]) -> str:
+        """Write the content of an object to a file; return its sha256.
+
+        :raises OffsiteError: the store did not give all of it.
+        """
+        answer = self._call("Reading from", "get_object", Key=self.place.key(file))
+        digest = hashlib.sha256()
+        try:
+            for piece in answer["Body"].iter_chunks(_PIECE):
+                digest.update(piece)
+                out.write(piece)
+        except self._errors as error:
+            raise OffsiteError(
+                f"Reading {file} from {self.place.where} failed: {_reason(error)}."
+            ) from error
+        return digest.hexdigest()
+
+    def put(self, path: str) -> dict[str, Any]:
+        """Copy a file with its checksum and its manifest; return what is said of the copy.
 
         :raises OffsiteError: the store refused it, or holds something else afterwards.
         """
-        file = os.path.basename(backup.path)
-        size = max(_PART, -(-backup.bytes // _MOST_PARTS))
+        file, length = os.path.basename(path), os.stat(path).st_size
+        size = max(_PART, -(-length // _MOST_PARTS))
         upload = self._call("Writing to", "create_multipart_upload", Key=self.place.key(file))
         try:
-            parts = self._parts(backup.path, file, upload["UploadId"], size)
+            parts = self._parts(path, file, upload["UploadId"], size)
             self._call(
                 "Writing to",
                 "complete_multipart_upload",
@@ -182,9 +204,9 @@ class Offsite:
         except BaseException:
             self._abort(file, upload["UploadId"])
             raise
-        self._require_whole(file, backup.bytes, [digest for _number, _etag, digest in parts])
+        self._require_whole(file, length, [digest for _number, _etag, digest in parts])
         for suffix in (_backups.CHECKSUM, _backups.MANIFEST):
-            with open(backup.path + suffix, "rb") as stream:
+            with open(path + suffix, "rb") as stream:
                 self._small(file + suffix, stream.read())
         return {
             "endpoint": self.place.endpoint,
@@ -246,12 +268,10 @@ class Offsite:
             ContentMD5=base64.b64encode(digest).decode(),
         )
 
-    def remove(self, backup: Backup) -> None:
+    def remove(self, file: str) -> None:
         """Remove a copy; its manifest goes first, for without it nothing is a copy."""
         for suffix in (_backups.MANIFEST, _backups.CHECKSUM, ""):
-            self._call(
-                "Removing from", "delete_object", Key=self.place.key(backup.name.file + suffix)
-            )
+            self._call("Removing from", "delete_object", Key=self.place.key(file + suffix))
 
 
 def _reason(error: Exception) -> str:
@@ -282,6 +302,6 @@ def copy(
 def _copy(offsite: Offsite, backup: Backup) -> None:
     if backup.manifest is None:
         return
-    told = offsite.put(backup)
+    told = offsite.put(backup.path)
     told["at"] = _backups.stamp(datetime.now(timezone.utc))
     _backups.save_manifest(backup.path, replace(backup.manifest, offsite=told))

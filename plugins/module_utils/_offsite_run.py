@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from . import _backups, _offsite, _retention
+from . import _backups, _offsite, _offsite_config, _retention
 
 OPTIONS: dict[str, Any] = {
     "bucket": {"type": "str", "required": True},
@@ -76,12 +76,17 @@ def run(
     report = Report(there.where)
     backups = _backups.listing(params["directory"])
     report.copied = _offsite.copy(offsite, backups, step, params["most"], write=write)
+    report.copied += _offsite_config.copy(offsite, params["directory"], step, write=write)
     policy = _retention.Policy(days=params["days"], keep_min=params["keep_min"])
-    plan = _retention.plan(offsite.listing(), policy, datetime.now(timezone.utc))
+    now = datetime.now(timezone.utc)
+    plan = _retention.plan(offsite.listing(), policy, now)
     for one in plan.remove:
         if write:
             step("remove an old copy", id=one.backup.id)
-            offsite.remove(one.backup)
+            offsite.remove(one.backup.name.file)
         report.removed.append(one.backup.id)
+    report.removed += _offsite_config.prune(
+        offsite, params["days"], params["keep_min"], now, step, write=write
+    )
     report.refusal, report.kept = plan.refusal, len(plan.keep)
     return report

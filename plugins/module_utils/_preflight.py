@@ -137,11 +137,13 @@ def judge_health(
     :param services: those that this deploy replaces.
     """
     bad: dict[str, list[Check]] = {"health": [], "database": [], "proxy": []}
+    replaced = set(services)
     for check in checks:
         role = roles.get(check.service, "")
+        # What is not there at all is made, as after a first deploy that was interrupted.
+        mends = role not in _UNMENDED or (check.service in replaced and _is_absent(check))
         if check.status in (WARN, FAIL):
-            bad[role if role in _UNMENDED else "health"].append(check)
-    replaced = set(services)
+            bad["health" if mends else role].append(check)
     # What this deploy replaces may be broken: that is why it is made.
     mended = [one.service for one in bad["health"] if one.service in replaced]
     return {
@@ -149,6 +151,11 @@ def judge_health(
         "database": _unmended("database", bad["database"], "PostgreSQL takes writes"),
         "proxy": _unmended("proxy", bad["proxy"], "The proxy serves"),
     }
+
+
+def _is_absent(check: Check) -> bool:
+    """Whether a service has no container: one that is there, running or not, gives evidence."""
+    return check.name == f"{check.service}.container" and not check.evidence
 
 
 def _health(bad: Sequence[Check], mended: Sequence[str]) -> Result:

@@ -586,9 +586,21 @@ class Restore:
             rolled_back=True,
         )
 
+    def _dropped_as_empty(self, name: str) -> bool:
+        """Drop what was live before if it holds nothing, as that of a new server does."""
+        if not name:
+            return False
+        with self.server.session(name) as session:
+            session.begin(lock_timeout=10)
+            if session.facts()["table_count"]:
+                return False
+        self.server.drop(name)
+        self.report.actions.append(f"drop {name}, which had no table")
+        return True
+
     def _done(self, mark: _restore_names.Mark) -> Report:
         report = self.report
-        report.previous = mark.previous
+        report.previous = "" if self._dropped_as_empty(mark.previous) else mark.previous
         report.rows = report.rows or mark.rows
         report.kept = _kept(self.server.find(self._database))
         return report

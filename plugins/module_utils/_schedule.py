@@ -10,13 +10,16 @@ by anybody. Where it is not, the user's own cron does it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from . import _whole_file
 from ._backups import BackupError
@@ -102,6 +105,88 @@ def require_time(time: str) -> None:
     match = re.fullmatch(r"(\d{2}):(\d{2})", time)
     if not match or int(match[1]) > 23 or int(match[2]) > 59:
         raise BackupError(f"time is {time!r}; write it like 02:00. Nothing was changed.")
+
+
+def require_zone(zone: str) -> None:
+    """Refuse a time zone that this server does not know.
+
+    :raises BackupError: it does not.
+    """
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise BackupError(
+            f"timezone is {zone!r}, which this server does not know; give one like UTC or "
+            "Europe/Paris. Nothing was changed."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of the server, and what starts it."""
+
+    # Its name, that of its settings, and what people call it.
+    name: str
+    config: str
+    called: str
+    unit: str
+    state_dir: str
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.state_dir, "bin", self.name)
+
+    @property
+    def config_path(self) -> str:
+        return os.path.join(self.state_dir, "bin", self.config)
+
+    @property
+    def mark(self) -> str:
+        return f"{self.unit} of carrental.ops"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What was done, and what starts the program: systemd, cron, or nothing."""
+
+    actions: list[str]
+    by: str
+
+    def how(self, unit: str) -> str:
+        """Return what starts it, in words."""
+        return f"the timer {unit}.timer of systemd" if self.by == "systemd" else "cron"
+
+
+def install(
+    program: Program, content: bytes, settings: Mapping[str, Any], check_mode: bool
+) -> Installed:
+    """Have a program, its settings and what starts it.
+
+    :param settings: with the ``time`` and the ``timezone``.
+    :raises BackupError: these are none, or nothing is there that could start it.
+    :raises OSError: a file cannot be written.
+    """
+    require_time(settings["time"])
+    require_zone(settings["timezone"])
+    by_timer = timer_is_at_work(program.unit)
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    changed = put(program.path, content, 0o700, check_mode)
+    changed |= put(program.config_path, text.encode(), 0o600, check_mode)
+    command = ["/usr/bin/python3", program.path]
+    line = cron_line(settings["time"], settings["timezone"], command, [program.config_path])
+    actions = [f"install {program.called}"] if changed else []
+    actions += cron("" if by_timer else line, program.mark, program.called, check_mode)
+    return Installed(actions, "systemd" if by_timer else "cron")
+
+
+def uninstall(program: Program, check_mode: bool) -> Installed:
+    """Have no program, and nothing that starts it.
+
+    :raises BackupError: cron does not take it.
+    """
+    gone = [remove(path, check_mode) for path in (program.path, program.config_path)]
+    actions = [f"remove {program.called}"] if any(gone) else []
+    return Installed(actions + cron("", program.mark, program.called, check_mode), "")
 
 
 def put(path: str, content: bytes, mode: int, check_mode: bool) -> bool:

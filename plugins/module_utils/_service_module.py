@@ -24,22 +24,6 @@ if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 
-def login_endpoint(params: dict[str, Any]) -> dict[str, Any]:
-    """The options of a login as what overrides a container's own words."""
-    given = {
-        "host": params["login_host"],
-        "port": params["login_port"],
-        "user": params["login_user"],
-        "password_file": params["login_password_file"],
-        "tls": params["login_tls"],
-        "ca_file": params["ca_file"],
-        "database": params.get("login_db"),
-        "bucket": params.get("bucket"),
-        "region": params.get("region"),
-    }
-    return {key: value for key, value in given.items() if value not in (None, "")}
-
-
 def require(module: AnsibleModule, found: bool, library: str, package: str) -> None:
     """End with one sentence when a library is not on the server."""
     if not found:

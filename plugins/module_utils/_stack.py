@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backup_findings,
     _checks,
     _container_names,
     _containers,
@@ -63,6 +64,8 @@ class Request:
     known_only: bool = False
     # The version to compare with, when it is not the one of the release.
     version: str = ""
+    # Where backups lie; empty leaves them out.
+    backup_dir: str = ""
 
 
 @dataclass
@@ -112,6 +115,8 @@ def check_stack(request: Request) -> Health:
     checks += run_probes(probes, request.probe_timeout, max(left, 0.5))
 
     checks = _stack_findings.conclude(services, checks)
+    if with_host and request.backup_dir:
+        checks += _backups_of(request, releases)
     names = [service.name for service in services]
     everything = not request.only
     if everything:
@@ -156,6 +161,12 @@ def _past(request: Request) -> tuple[list[_releases.Release], list[Check]]:
                 "release", _checks.WARN, "The record of the release cannot be read", str(error)
             )
         ]
+
+
+def _backups_of(request: Request, releases: list[_releases.Release]) -> list[Check]:
+    known = [_releases.age(one["finished_at"]) for one in releases]
+    hours = request.thresholds.backup_age_h
+    return _backup_findings.look(request.backup_dir, hours, max(known, default=None))
 
 
 def _masker(request: Request, running: Running, services: list[Service]) -> Masker:

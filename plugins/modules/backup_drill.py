@@ -23,6 +23,8 @@ author:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._operation
+  - carrental.ops._backup
+  - carrental.ops._backup.restore
 attributes:
   check_mode:
     support: full
@@ -43,33 +45,10 @@ options:
     description: The id or file name of a backup, V(latest) or V(before=TIME), which mean verified ones.
     type: str
     default: latest
-  directory:
-    description: Directory of the backups.
-    type: path
-    required: true
-  database:
-    description: Name of the database.
-    type: str
-    required: true
-  database_service:
-    description: The service of the database, as compose calls it.
-    type: str
-    default: postgres
-  project:
-    description: Name of the compose project.
-    type: str
-    required: true
-  identity:
-    description: File on the server with the private key, for backups that are encrypted.
-    type: path
   memory_mb:
     description: Limit of the container's memory in MB.
     type: int
     default: 512
-  jobs:
-    description: How many jobs load an archive. V(0) is as many as there are processors.
-    type: int
-    default: 0
   start_timeout:
     description: How many seconds the server of the drill may take to start.
     type: float
@@ -149,26 +128,21 @@ says:
   sample: The server drills every sun at 04:00 UTC, by the timer carrental-drill.timer of systemd.
 """
 
-import json
-import os
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backup_arguments,
     _backup_database,
-    _backups,
-    _docker,
     _drill,
     _drill_scheduled,
     _engine,
     _entry_point,
-    _operation,
     _operation_module,
     _schedule,
+    _scheduled,
 )
 
-_EXPECTED = (_backups.BackupError, _docker.DockerError, _operation.OperationError, OSError)
 _ARGUMENTS = (
     *("project", "database_service", "database", "directory", "backup"),
     *("memory_mb", "jobs", "start_timeout", "min_free_mb"),
@@ -209,43 +183,22 @@ def drill(run: _operation_module.OperationModule) -> dict[str, Any]:
 
 def scheduled(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Have the server drill every week, or not."""
-    present = params["state"] == "scheduled"
-    folder = os.path.join(params["state_dir"], "bin")
-    program, config = os.path.join(folder, "carrental-drill"), os.path.join(folder, "drill.json")
-    by_timer = present and _schedule.timer_is_at_work(params["unit"])
-    actions, job = [], ""
-    if present:
-        _schedule.require_time(params["time"])
-        try:
-            ZoneInfo(params["timezone"])
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise _backups.BackupError(
-                f"timezone is {params['timezone']!r}, which this server does not know; give one "
-                "like UTC or Europe/Paris. Nothing was changed."
-            ) from error
-        told = ("state_dir", "day", "time", "timezone", "wait", "host")
-        settings = {"arguments": arguments(params), **{key: params[key] for key in told}}
-        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-        changed = _schedule.put(program, _entry_point.program(_drill_scheduled), 0o700, check_mode)
-        changed |= _schedule.put(config, text.encode(), 0o600, check_mode)
-        actions += ["install the weekly drill"] if changed else []
-        if not by_timer:
-            command = ["/usr/bin/python3", program]
-            job = _schedule.cron_line(params["time"], params["timezone"], command, [config])
-    else:
-        gone = [_schedule.remove(path, check_mode) for path in (program, config)]
-        actions += ["remove the weekly drill"] if any(gone) else []
-    actions += _schedule.cron(
-        job, f"{params['unit']} of carrental.ops", "the weekly drill", check_mode
+    program = _schedule.Program(
+        "carrental-drill", "drill.json", "the weekly drill", params["unit"], params["state_dir"]
     )
-    how = f"the timer {params['unit']}.timer of systemd" if by_timer else "cron"
+    if params["state"] == "unscheduled":
+        actions = _schedule.uninstall(program, check_mode).actions
+        said = "The server does not drill by itself."
+        return {"changed": bool(actions), "actions": actions, "says": said}
+    told = ("state_dir", "day", "time", "timezone", "wait", "host")
+    settings = {"arguments": arguments(params), **{key: params[key] for key in told}}
+    content = _entry_point.program(_drill_scheduled)
+    installed = _schedule.install(program, content, settings, check_mode)
     return {
-        "changed": bool(actions),
-        "actions": actions,
+        "changed": bool(installed.actions),
+        "actions": installed.actions,
         "says": f"The server drills every {params['day']} at {params['time']} {params['timezone']}, "
-        f"by {how}."
-        if present
-        else "The server does not drill by itself.",
+        f"by {installed.how(params['unit'])}.",
     }
 
 
@@ -253,6 +206,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **_backup_arguments.RESTORE,
             **_operation_module.OPERATION_OPTIONS,
             "state": {
                 "type": "str",
@@ -260,17 +214,11 @@ def main() -> None:
                 "default": "drilled",
             },
             "backup": {"type": "str", "default": "latest"},
-            "directory": {"type": "path", "required": True},
-            "database": {"type": "str", "required": True},
-            "database_service": {"type": "str", "default": "postgres"},
-            "project": {"type": "str", "required": True},
-            "identity": {"type": "path"},
             "memory_mb": {"type": "int", "default": 512},
-            "jobs": {"type": "int", "default": 0},
             "start_timeout": {"type": "float", "default": 120},
             "min_free_mb": {"type": "int", "default": 512},
             "metrics_dir": {"type": "path"},
-            "day": {"type": "str", "choices": list(_drill_scheduled.DAYS), "default": "sun"},
+            "day": {"type": "str", "choices": list(_scheduled.DAYS), "default": "sun"},
             "time": {"type": "str", "default": "04:00"},
             "timezone": {"type": "str", "default": "UTC"},
             "unit": {"type": "str", "default": "carrental-drill"},
@@ -290,7 +238,7 @@ def main() -> None:
             result = drill(run)
         else:
             result = scheduled(run.params, module.check_mode)
-    except _EXPECTED as error:
+    except _scheduled.EXPECTED as error:
         run.fail(str(error))
     run.exit(result)
 

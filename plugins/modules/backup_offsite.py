@@ -2,17 +2,18 @@
 # Copyright: (c) 2026, Car Rental Platform Team
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copy backups to an S3 bucket elsewhere."""
+"""Copy backups to an S3 bucket elsewhere, and bring them back."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: backup_offsite
-short_description: Copy backups to an S3 bucket elsewhere
+short_description: Copy backups to an S3 bucket elsewhere, and bring them back
 version_added: 0.1.0
 description:
   - Copies the newest verified backups that are not there yet, in parts, each with its checksum, and
     compares what the store holds afterwards. The manifest goes last; without it nothing is a copy.
+  - The newest backups of the configuration, which M(carrental.ops.config_backup) makes, go along.
   - Then removes copies that are older than O(days) there, by the same rules as
     M(carrental.ops.backup_prune), with a floor of their own.
   - The bucket has to exist. Versions or an object lock in it keep what a stolen key removes.
@@ -32,6 +33,24 @@ attributes:
   idempotent:
     support: full
 options:
+  state:
+    description:
+      - V(copied) copies what is not there yet, and removes what is old there.
+      - V(fetched) brings a copy back to O(directory), compared with its manifest. What is there already
+        is not brought again.
+    type: str
+    choices: [copied, fetched]
+    default: copied
+  backup:
+    description:
+      - With O(state=fetched), the backup that is brought, as V(latest), V(before=TIME), an id or a file
+        name. Empty brings none.
+    type: str
+    default: ""
+  configuration:
+    description: With O(state=fetched), whether the newest configuration is brought.
+    type: bool
+    default: false
   bucket:
     description: The bucket.
     type: str
@@ -84,17 +103,49 @@ EXAMPLES = r"""
     bucket: carrental-backups
     endpoint: https://s3.example.com
     credentials_file: /opt/carrental/.ops/offsite.json
+
+- name: Bring what a new server needs
+  carrental.ops.backup_offsite:
+    state: fetched
+    backup: latest
+    configuration: true
+    state_dir: /opt/carrental/.ops
+    directory: /opt/carrental/backups
+    bucket: carrental-backups
+    endpoint: https://s3.example.com
+    credentials_file: /opt/carrental/.ops/offsite.json
 """
 
 RETURN = r"""
+backup:
+  description: With O(state=fetched), the file of the backup.
+  returned: success
+  type: str
+  sample: car_rental_backup_20261125_020000.dump.zst
+configuration:
+  description: With O(state=fetched), the file of the configuration.
+  returned: success
+  type: str
+  sample: config_backup_20261125_020000.tar.gz.age
+fetched:
+  description: With O(state=fetched), the files that were not there already.
+  returned: success
+  type: list
+  elements: str
+  sample: [car_rental_backup_20261125_020000.dump.zst]
+bytes:
+  description: With O(state=fetched), the size of these.
+  returned: success
+  type: int
+  sample: 54525952
 copied:
-  description: Ids of the backups that were copied.
+  description: Ids of the backups and files of the configurations that were copied.
   returned: success
   type: list
   elements: str
   sample: [car_rental_backup_20261125_020000]
 removed:
-  description: Ids of the copies that were removed.
+  description: What was removed there, called like that.
   returned: success
   type: list
   elements: str
@@ -117,15 +168,34 @@ where:
 """
 
 from dataclasses import asdict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _backup_arguments,
     _backups,
+    _offsite,
+    _offsite_fetch,
     _offsite_run,
     _operation,
     _operation_module,
 )
+
+
+def fetch(run: _operation_module.OperationModule, place: _offsite.Place) -> dict[str, Any]:
+    """Bring copies back; return the result."""
+    params, check = run.params, run.module.check_mode
+    # What is only brought beside production changes none of it.
+    with run.operation("recover", changes=bool(params["operation_id"])) as operation:
+        found = _offsite_fetch.fetch(
+            _offsite.Offsite(place),
+            params["directory"],
+            params["backup"],
+            operation.step,
+            configuration=params["configuration"],
+            write=not check,
+        )
+    return {"changed": bool(found.fetched), "where": place.where, **asdict(found)}
 
 
 def main() -> None:
@@ -135,6 +205,9 @@ def main() -> None:
             **_operation_module.OPERATION_OPTIONS,
             **_backup_arguments.DIRECTORY,
             **_offsite_run.OPTIONS,
+            "state": {"type": "str", "choices": ["copied", "fetched"], "default": "copied"},
+            "backup": {"type": "str", "default": ""},
+            "configuration": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -142,12 +215,16 @@ def main() -> None:
     try:
         place = _offsite_run.place(run.params)
         run.masker.add(place.secret_key)
+        if run.params["state"] == "fetched":
+            run.exit(fetch(run, place))
         with run.operation("backup") as operation:
             report = _offsite_run.run(
                 run.params, place, operation.step, write=not module.check_mode
             )
     except (_backups.BackupError, _operation.OperationError) as error:
         run.fail(str(error))
+    except OSError as error:
+        run.fail(f"{error.filename or run.params['directory']}: {error.strerror}.")
     run.exit({"changed": bool(report.copied or report.removed), **asdict(report)})
 
 

@@ -66,6 +66,14 @@ options:
     description: Arguments of M(carrental.ops.backup_offsite). Empty copies nothing elsewhere.
     type: dict
     default: {}
+  configuration:
+    description: Arguments of M(carrental.ops.config_backup). Empty backs up no configuration.
+    type: dict
+    default: {}
+  objects:
+    description: Arguments of M(carrental.ops.object_mirror) for a snapshot. Empty saves no objects.
+    type: dict
+    default: {}
   wait:
     description: Seconds to wait for an operation that excludes a backup.
     type: int
@@ -108,20 +116,33 @@ program:
   sample: /opt/carrental/.ops/bin/carrental-backup
 """
 
-import json
-import os
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _backup_arguments,
+    _backup_encrypt,
     _backup_scheduled,
     _backups,
+    _config_backup,
     _entry_point,
+    _object_arguments,
     _offsite_run,
     _schedule,
+    _services,
 )
+
+# What comes after the database, each with the arguments of its module.
+_PARTS = {
+    "configuration": _config_backup.OPTIONS,
+    "offsite": _offsite_run.OPTIONS,
+    "retention": _backup_arguments.RETENTION,
+    "objects": {
+        name: spec
+        for name, spec in _object_arguments.OPTIONS.items()
+        if name not in ("state", "to")
+    },
+}
 
 
 def complete(given: dict[str, Any], *specs: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +156,13 @@ def complete(given: dict[str, Any], *specs: dict[str, Any]) -> dict[str, Any]:
         raise _backups.BackupError(
             f"arguments has {', '.join(unknown)}, which is not known. Nothing was changed."
         )
-    kinds: dict[str, Any] = {"int": int, "float": float, "bool": as_bool, "list": list}
+    kinds: dict[str, Any] = {
+        "int": int,
+        "float": float,
+        "bool": as_bool,
+        "list": list,
+        "dict": dict,
+    }
     return {
         name: kinds.get(spec["type"], str)(given.get(name, spec.get("default", "")))
         for name, spec in known.items()
@@ -156,61 +183,41 @@ def settings(params: dict[str, Any]) -> dict[str, Any]:
         _backup_arguments.BACKUP,
     )
     _backup_arguments.wish(arguments)
-    retention = params["retention"]
-    if retention:
-        retention = complete(retention, _backup_arguments.RETENTION)
-        _backup_arguments.policy(retention)
-    offsite = params["offsite"]
-    if offsite:
-        offsite = complete(offsite, _offsite_run.OPTIONS)
-    _schedule.require_time(params["time"])
-    try:
-        ZoneInfo(params["timezone"])
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise _backups.BackupError(
-            f"timezone is {params['timezone']!r}, which this server does not know; give one like "
-            "UTC or Europe/Paris. Nothing was changed."
-        ) from error
-    return {
-        "arguments": arguments,
-        "retention": retention,
-        "offsite": offsite,
-        **{key: params[key] for key in ("state_dir", "metrics_dir", "time", "timezone", "wait")},
-    }
+    found: dict[str, Any] = {"arguments": arguments, "host": arguments["host"]}
+    for name, options in _PARTS.items():
+        found[name] = complete(params[name], options) if params[name] else {}
+    if found["retention"]:
+        _backup_arguments.policy(found["retention"])
+    if found["objects"]:
+        _object_arguments.job({**found["objects"], "state": "saved"})
+    if found["configuration"]:
+        _backup_encrypt.require(
+            found["configuration"]["encryption"], tuple(found["configuration"]["recipients"])
+        )
+    told = ("state_dir", "metrics_dir", "time", "timezone", "wait")
+    return {**found, **{key: params[key] for key in told}}
 
 
 def install(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Bring everything in place, or away."""
-    program = os.path.join(params["state_dir"], "bin", "carrental-backup")
-    config = os.path.join(params["state_dir"], "bin", "backup.json")
-    present = params["state"] == "present"
-    by_timer = present and _schedule.timer_is_at_work(params["unit"])
-    job = ""
-    if present and not by_timer:
-        command = ["/usr/bin/python3", program]
-        job = _schedule.cron_line(params["time"], params["timezone"], command, [config])
-    actions = []
-    if present:
-        text = json.dumps(settings(params), indent=2, sort_keys=True) + "\n"
-        changed = _schedule.put(program, _entry_point.program(_backup_scheduled), 0o700, check_mode)
-        changed |= _schedule.put(config, text.encode(), 0o600, check_mode)
-        actions += ["install the nightly backup"] if changed else []
-    else:
-        gone = [_schedule.remove(path, check_mode) for path in (program, config)]
-        actions += ["remove the nightly backup"] if any(gone) else []
-    actions += _schedule.cron(
-        job, f"{params['unit']} of carrental.ops", "the nightly backup", check_mode
+    unit = params["unit"]
+    program = _schedule.Program(
+        "carrental-backup", "backup.json", "the nightly backup", unit, params["state_dir"]
     )
-    by = ("systemd" if by_timer else "cron") if present else ""
-    how = f"the timer {params['unit']}.timer of systemd" if by_timer else "cron"
+    if params["state"] == "absent":
+        installed = _schedule.uninstall(program, check_mode)
+        said = "The server does not back up by itself."
+    else:
+        content = _entry_point.program(_backup_scheduled)
+        installed = _schedule.install(program, content, settings(params), check_mode)
+        when = f"{params['time']} {params['timezone']}"
+        said = f"The server backs up every night at {when}, by {installed.how(unit)}."
     return {
-        "changed": bool(actions),
-        "actions": actions,
-        "by": by,
-        "program": program,
-        "says": f"The server backs up every night at {params['time']} {params['timezone']}, by {how}."
-        if present
-        else "The server does not back up by itself.",
+        "changed": bool(installed.actions),
+        "actions": installed.actions,
+        "by": installed.by,
+        "program": program.path,
+        "says": said,
     }
 
 
@@ -227,13 +234,15 @@ def main() -> None:
             "arguments": {"type": "dict", "required": True},
             "retention": {"type": "dict", "default": {}},
             "offsite": {"type": "dict", "default": {}},
+            "configuration": {"type": "dict", "default": {}},
+            "objects": {"type": "dict", "default": {}},
             "wait": {"type": "int", "default": 3600},
         },
         supports_check_mode=True,
     )
     try:
         result = install(module.params, module.check_mode)
-    except _backups.BackupError as error:
+    except (_backups.BackupError, _services.InputError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename} cannot be written: {error.strerror}.")

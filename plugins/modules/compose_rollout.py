@@ -30,6 +30,8 @@ requirements:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._operation
+  - carrental.ops._compose_project
+  - carrental.ops._rollout
 attributes:
   check_mode:
     support: full
@@ -39,19 +41,6 @@ attributes:
   idempotent:
     support: full
 options:
-  project_src:
-    description: Directory of the compose project on the server.
-    type: path
-    required: true
-  project:
-    description: Name of the compose project.
-    type: str
-    required: true
-  files:
-    description: Compose files, absolute or relative to O(project_src), in the order of C(-f).
-    type: list
-    elements: str
-    required: true
   services:
     description:
       - Services to bring up to date, as compose calls them. They are switched together.
@@ -76,26 +65,6 @@ options:
       Version that the new containers have to answer as, where the table names a C(version_key).
     type: str
     default: ""
-  domain:
-    description: Domain under which customers reach the proxy.
-    type: str
-    default: ""
-  healthy_timeout:
-    description: Seconds until a new container has to be healthy and answer.
-    type: int
-    default: 120
-  drain_timeout:
-    description: Seconds for requests that are under way to end. What is left then is cut.
-    type: int
-    default: 60
-  consecutive:
-    description: How many good answers in a row a new container needs.
-    type: int
-    default: 3
-  interval:
-    description: Seconds between them.
-    type: float
-    default: 1.0
 """
 
 EXAMPLES = r"""
@@ -181,6 +150,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _arguments,
     _compose,
     _docker,
     _engine,
@@ -195,18 +165,12 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "project_src": {"type": "path", "required": True},
-            "project": {"type": "str", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
+            **_arguments.COMPOSE_PROJECT,
+            **_arguments.ROLLOUT,
             "services": {"type": "list", "elements": "str", "required": True},
             "table": {"type": "dict", "required": True},
             "dependencies": {"type": "bool", "default": True},
             "version": {"type": "str", "default": ""},
-            "domain": {"type": "str", "default": ""},
-            "healthy_timeout": {"type": "int", "default": 120},
-            "drain_timeout": {"type": "int", "default": 60},
-            "consecutive": {"type": "int", "default": 3},
-            "interval": {"type": "float", "default": 1.0},
             **_operation_module.OPERATION_OPTIONS,
         },
         supports_check_mode=True,

@@ -23,6 +23,7 @@ requirements:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._operation
+  - carrental.ops._compose_project
 attributes:
   check_mode:
     support: full
@@ -32,19 +33,6 @@ attributes:
   idempotent:
     support: full
 options:
-  project_src:
-    description: Directory of the compose project on the server.
-    type: path
-    required: true
-  project:
-    description: Name of the compose project.
-    type: str
-    required: true
-  files:
-    description: Compose files, absolute or relative to O(project_src), in the order of C(-f).
-    type: list
-    elements: str
-    required: true
   services:
     description: Services to bring up. At least one, for without a name compose takes all of them.
     type: list
@@ -125,6 +113,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _arguments,
     _compose,
     _docker,
     _engine,
@@ -143,9 +132,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "project_src": {"type": "path", "required": True},
-            "project": {"type": "str", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
+            **_arguments.COMPOSE_PROJECT,
             "services": {"type": "list", "elements": "str", "required": True},
             "dependencies": {"type": "bool", "default": True},
             "recreate": {"type": "str", "choices": ["auto", "never"], "default": "auto"},

@@ -35,17 +35,18 @@ options:
       - With V(saved) a backup is made in O(directory).
       - With V(restored) one is unpacked below O(root), which has no C(.env) yet. The databases lie in
         C(.recover) there then, by service.
+      - With V(databases_restored) containers get these databases, and are stopped for a moment for it.
     type: str
-    choices: [saved, restored]
+    choices: [saved, restored, databases_restored]
     default: saved
   root:
     description: Directory of the stack.
     type: path
     required: true
   directory:
-    description: Directory of the backups.
+    description: Directory of the backups. Not needed with O(state=databases_restored).
     type: path
-    required: true
+    default: ""
   project:
     description: Name of the compose project.
     type: str
@@ -71,6 +72,12 @@ options:
     description: With O(state=restored), file on the server that holds the private key.
     type: path
     default: ""
+  overwrite:
+    description:
+      - With O(state=restored), whether a configuration that is there is overwritten. For one that a run
+        before unpacked and that did not come to its end.
+    type: bool
+    default: false
   keep_days:
     description: Backups older than this are removed after one was made. V(0) removes none.
     type: int
@@ -162,23 +169,19 @@ def work(run: _operation_module.OperationModule) -> _config_backup.Outcome:
     """Do what is asked for."""
     params, check = run.params, run.module.check_mode
     if params["state"] == "restored":
+        choice = _config_backup.Choice(
+            params["directory"],
+            params["file"],
+            params["root"],
+            params["identity_file"],
+            params["overwrite"],
+        )
         with run.operation("recover") as operation:
-            choice = _config_backup.Choice(
-                params["directory"], params["file"], params["root"], params["identity_file"]
-            )
             return _config_backup.restore(choice, check, operation.step)
-    wish = _config_backup.Wish(
-        root=params["root"],
-        state_dir=params["state_dir"] or os.path.join(params["root"], ".ops"),
-        directory=params["directory"],
-        encryption=params["encryption"],
-        recipients=tuple(params["recipients"]),
-        project=params["project"],
-        databases={str(name): str(path) for name, path in params["databases"].items()},
-        keep_days=params["keep_days"],
-        keep_least=params["keep_least"],
-        max_file_mb=params["max_file_mb"],
-    )
+    wish = _config_backup.wish(params, params["state_dir"] or "")
+    if params["state"] == "databases_restored":
+        with run.operation("recover") as operation:
+            return _config_backup.restore_databases(_engine.Engine(), wish, check, operation.step)
     now = datetime.now(timezone.utc)
     with run.operation("backup") as operation:
         return _config_backup.save(_engine.Engine(), wish, now, check, operation.step)
@@ -189,23 +192,20 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_operation_module.OPERATION_OPTIONS,
-            "state": {"type": "str", "choices": ["saved", "restored"], "default": "saved"},
-            "root": {"type": "path", "required": True},
-            "directory": {"type": "path", "required": True},
-            "project": {"type": "str", "default": "carrental"},
-            "databases": {"type": "dict", "default": {}},
-            "encryption": {"type": "str", "choices": ["age", "gpg"]},
-            "recipients": {"type": "list", "elements": "str", "default": []},
+            "state": {
+                "type": "str",
+                "choices": ["saved", "restored", "databases_restored"],
+                "default": "saved",
+            },
+            **_config_backup.OPTIONS,
             "file": {"type": "str", "default": "latest"},
             # The path of a file, which is no secret.
             "identity_file": {"type": "path", "default": "", "no_log": False},
-            "keep_days": {"type": "int", "default": 30},
-            "keep_least": {"type": "int", "default": 3},
-            "max_file_mb": {"type": "int", "default": 16},
+            "overwrite": {"type": "bool", "default": False},
         },
         required_if=[
-            ("state", "saved", ["encryption", "recipients"]),
-            ("state", "restored", ["identity_file"]),
+            ("state", "saved", ["directory", "encryption", "recipients"]),
+            ("state", "restored", ["directory", "identity_file"]),
         ],
         supports_check_mode=True,
     )

@@ -136,11 +136,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import _object_store
 from ansible_collections.carrental.ops.plugins.module_utils._arguments import (
     login_argument_spec,
+    login_endpoint,
     stack_argument_spec,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._service_module import (
     evidence,
-    login_endpoint,
     require,
     run,
 )

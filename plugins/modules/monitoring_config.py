@@ -26,6 +26,7 @@ requirements:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._operation
+  - carrental.ops._compose_project.dest
 attributes:
   check_mode:
     support: full
@@ -35,19 +36,6 @@ attributes:
   idempotent:
     support: full
 options:
-  dest:
-    description: Directory of the compose project on the server.
-    type: path
-    required: true
-  files:
-    description: Compose files relative to O(dest), in the order of C(-f).
-    type: list
-    elements: str
-    required: true
-  project:
-    description: Name of the compose project.
-    type: str
-    required: true
   content:
     description: Text of each file, by its path relative to O(dest).
     type: dict
@@ -218,6 +206,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _arguments,
     _compose,
     _configuration,
     _configuration_report,
@@ -530,9 +519,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "dest": {"type": "path", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
-            "project": {"type": "str", "required": True},
+            **_arguments.COMPOSE_DEST,
             "content": {"type": "dict", "required": True},
             "own": {"type": "bool", "default": False},
             "previous": {"type": "path", "required": True},

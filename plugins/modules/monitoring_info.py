@@ -20,20 +20,8 @@ author:
 extends_documentation_fragment:
   - carrental.ops._attributes.read_only
   - carrental.ops._attributes
+  - carrental.ops._compose_project.dest
 options:
-  dest:
-    description: Directory of the compose project on the server.
-    type: path
-    required: true
-  files:
-    description: Compose files relative to O(dest), in the order of C(-f).
-    type: list
-    elements: str
-    required: true
-  project:
-    description: Name of the compose project.
-    type: str
-    required: true
   services:
     description: Names in the compose files of what plays V(prometheus), V(alertmanager) and V(grafana).
     type: dict
@@ -110,6 +98,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _arguments,
     _compose,
     _configuration,
     _monitoring,
@@ -183,9 +172,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "dest": {"type": "path", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
-            "project": {"type": "str", "required": True},
+            **_arguments.COMPOSE_DEST,
             "services": {"type": "dict", "default": {}},
             "measured": {"type": "list", "elements": "str", "default": []},
         },

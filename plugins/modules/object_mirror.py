@@ -258,117 +258,28 @@ import resource
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
-    _arguments,
-    _docker,
+    _object_arguments,
     _object_bucket,
-    _object_plan,
     _object_run,
-    _object_save,
-    _operation,
     _operation_module,
-    _places,
-    _services,
 )
-from ansible_collections.carrental.ops.plugins.module_utils._service_module import login_endpoint
-from ansible_collections.carrental.ops.plugins.module_utils._service_probes import Settings
 
-_EXPECTED = (
-    *_object_save.EXPECTED,
-    _docker.DockerError,
-    _object_run.RunError,
-    _operation.OperationError,
-    _services.InputError,
-)
 _KINDS = {"saved": "backup", "restored": "restore", "copied": "backup", "verified": "backup"}
-_OTHER_STORE = {
-    "host": {"type": "str"},
-    "port": {"type": "int"},
-    "user": {"type": "str"},
-    "password_file": {"type": "path", "no_log": False},
-    "tls": {"type": "bool", "default": False},
-    "ca_file": {"type": "path"},
-    "region": {"type": "str", "default": "us-east-1"},
-    "bucket": {"type": "str", "required": True},
-}
-
-
-def logins(run: _operation_module.OperationModule) -> _object_run.Logins:
-    """Find the stores and the database."""
-    params = run.params
-    project = _arguments.project(params)
-    docker = _docker.Docker(params["docker_socket"], timeout=params["probe_timeout"])
-    settings = Settings(
-        database=params["database"], bucket=params["bucket"], timeout=params["timeout"]
-    )
-    found = _object_run.Logins()
-    if params["state"] == "verified":
-        return found
-    own = login_endpoint(params)
-    service = params["service"]
-    found.store = _places.store(project, docker, service, own, settings)
-    run.masker.add(found.store.secret_key)
-    if params["state"] == "copied":
-        given = {key: value for key, value in params["to"].items() if value not in (None, "")}
-        elsewhere = given if given.get("host") else {**own, "bucket": given["bucket"]}
-        found.other = _places.store(project, docker, service, elsewhere, settings)
-        run.masker.add(found.other.secret_key)
-    if params["state"] == "saved" and params["key_query"]:
-        name = params["database_service"]
-        found.database = _places.database(project, docker, name, {}, settings)
-        run.masker.add(found.database.password)
-    return found
-
-
-def job(run: _operation_module.OperationModule) -> _object_run.Job:
-    """Return what is asked for.
-
-    :raises InputError: it makes no sense.
-    """
-    params = run.params
-    now = datetime.now(timezone.utc)
-    name = params["snapshot"]
-    if params["state"] == "saved":
-        name = name or now.strftime("minio-backup-%Y%m%d")
-        if not _object_plan.is_snapshot(name):
-            raise _services.InputError(
-                f"snapshot is {name!r}; a snapshot is called minio-backup-YYYYMMDD or "
-                "minio-backup-YYYYMMDD-HHMMSS. Nothing was changed."
-            )
-    try:
-        _object_plan.limit(params["max_delete"], 0)
-    except ValueError:
-        raise _services.InputError(
-            f"max_delete is {params['max_delete']!r}; give a number of objects or a share like 10%. "
-            "Nothing was changed."
-        ) from None
-    if not 1 <= params["workers"] <= 64:
-        raise _services.InputError(
-            f"workers is {params['workers']}; give 1 to 64. Nothing was changed."
-        )
-    wanted = ("delete", "max_delete", "key_query", "max_missing", "workers", "confirm", "safety")
-    kept = ("keep_days", "keep_least")
-    return _object_run.Job(
-        folder=params["path"] or "",
-        name=name,
-        now=now,
-        **{key: params[key] for key in (*wanted, *kept)},
-    )
 
 
 def work(run: _operation_module.OperationModule) -> _object_run.Outcome:
     """Do what is asked for."""
-    asked, check = job(run), run.module.check_mode
+    asked, check = _object_arguments.job(run.params), run.module.check_mode
     state = run.params["state"]
     with ExitStack() as stack:
         changes = state != "verified"
         operation = stack.enter_context(run.operation(_KINDS[state], changes=changes))
         operation.step("find the store")
-        found = logins(run)
+        found = _object_arguments.logins(run.params, run.masker.add)
         if state == "verified":
             return _object_run.verify(asked, operation.step)
         source = _object_bucket.Bucket(found.need())
@@ -384,36 +295,10 @@ def work(run: _operation_module.OperationModule) -> _object_run.Outcome:
 
 def main() -> None:
     """Run the module."""
-    own = {
-        "state": {
-            "type": "str",
-            "choices": ["saved", "restored", "copied", "verified"],
-            "default": "saved",
-        },
-        "path": {"type": "path"},
-        "snapshot": {"type": "str", "default": ""},
-        "to": {"type": "dict", "options": _OTHER_STORE},
-        "delete": {"type": "bool", "default": False},
-        "max_delete": {"type": "str", "default": "10%"},
-        "confirm": {"type": "str", "default": ""},
-        "safety": {"type": "bool", "default": True},
-        "key_query": {"type": "str", "default": "", "no_log": False},
-        "database_service": {"type": "str", "default": "postgres"},
-        "database": {"type": "str", "default": ""},
-        "max_missing": {"type": "int", "default": 0},
-        "keep_days": {"type": "int", "default": 30},
-        "keep_least": {"type": "int", "default": 3},
-        "workers": {"type": "int", "default": 8},
-        "timeout": {"type": "float", "default": 30.0},
-    }
     module = AnsibleModule(
         argument_spec={
             **_operation_module.OPERATION_OPTIONS,
-            **_arguments.stack_argument_spec(),
-            **_arguments.login_argument_spec("minio", 9000),
-            "region": {"type": "str", "default": "us-east-1"},
-            "bucket": {"type": "str", "default": "carrental"},
-            **own,
+            **_object_arguments.OPTIONS,
         },
         required_if=[
             ("state", "saved", ["path"]),
@@ -429,7 +314,7 @@ def main() -> None:
     began = time.monotonic()
     try:
         outcome = work(run)
-    except _EXPECTED as error:
+    except _object_arguments.EXPECTED as error:
         run.fail(str(error))
     except OSError as error:
         run.fail(

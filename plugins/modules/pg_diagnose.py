@@ -136,12 +136,15 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _service_module,
     _services,
 )
-from ansible_collections.carrental.ops.plugins.module_utils._arguments import login_argument_spec
+from ansible_collections.carrental.ops.plugins.module_utils._arguments import (
+    login_argument_spec,
+    login_endpoint,
+)
 
 
 def login(params: dict[str, object]) -> _postgres.Login:
     """Return how to reach the server: where it was given, or where its container is."""
-    given = _service_module.login_endpoint({**params, "database": params["login_db"]})
+    given = login_endpoint({**params, "database": params["login_db"]})
     endpoint = _services.Endpoint(
         **{name: value for name, value in given.items() if name != "password_file"},
         password=_services.read_secret(given["password_file"]) if "password_file" in given else "",

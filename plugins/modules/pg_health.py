@@ -180,12 +180,12 @@ from ansible_collections.carrental.ops.plugins.module_utils import _postgres
 from ansible_collections.carrental.ops.plugins.module_utils._arguments import (
     DATABASE_THRESHOLDS,
     login_argument_spec,
+    login_endpoint,
     stack_argument_spec,
     threshold_options,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._service_module import (
     evidence,
-    login_endpoint,
     require,
     run,
 )

@@ -26,6 +26,8 @@ author:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._operation
+  - carrental.ops._backup
+  - carrental.ops._backup.restore
 attributes:
   check_mode:
     support: full
@@ -52,14 +54,6 @@ options:
       - V(migration=NAME) is the newest one whose schema ends with that migration.
     type: str
     default: latest
-  directory:
-    description: Directory of the backups.
-    type: path
-    required: true
-  database:
-    description: Name of the database.
-    type: str
-    required: true
   confirm:
     description: The name of the database, typed by the operator. Not needed in check mode.
     type: str
@@ -68,13 +62,6 @@ options:
     description: With O(state=previous_dropped), the name of what is dropped, or V(all).
     type: str
     default: ""
-  identity:
-    description: File on the server with the private key, for a backup that is encrypted.
-    type: path
-  jobs:
-    description: How many jobs load an archive. V(0) is as many as there are processors.
-    type: int
-    default: 0
   other_server:
     description: The backup may be one of another server of PostgreSQL.
     type: bool
@@ -95,10 +82,6 @@ options:
     description: The table of services; those that are released, the proxy and the database are asked.
     type: dict
     required: true
-  database_service:
-    description: The service of the database, as compose calls it.
-    type: str
-    default: postgres
   domain:
     description: Name under which the proxy is asked.
     type: str
@@ -106,10 +89,6 @@ options:
   project_src:
     description: Directory of the compose project on the server.
     type: path
-    required: true
-  project:
-    description: Name of the compose project.
-    type: str
     required: true
   files:
     description: Compose files of the project, relative to O(project_src).
@@ -223,6 +202,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backup_arguments,
     _backup_database,
     _backups,
     _docker,
@@ -292,6 +272,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **_backup_arguments.RESTORE,
             **_operation_module.OPERATION_OPTIONS,
             "state": {
                 "type": "str",
@@ -299,21 +280,15 @@ def main() -> None:
                 "default": "restored",
             },
             "backup": {"type": "str", "default": "latest"},
-            "directory": {"type": "path", "required": True},
-            "database": {"type": "str", "required": True},
             "confirm": {"type": "str", "default": ""},
             "drop": {"type": "str", "default": ""},
-            "identity": {"type": "path"},
-            "jobs": {"type": "int", "default": 0},
             "other_server": {"type": "bool", "default": False},
             "other_database": {"type": "bool", "default": False},
             "min_free_mb": {"type": "int", "default": 256},
             "verify_timeout": {"type": "float", "default": 60},
             "services": {"type": "dict", "required": True},
-            "database_service": {"type": "str", "default": "postgres"},
             "domain": {"type": "str", "default": ""},
             "project_src": {"type": "path", "required": True},
-            "project": {"type": "str", "required": True},
             "files": {
                 "type": "list",
                 "elements": "str",

@@ -134,11 +134,11 @@ error:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils._arguments import (
     login_argument_spec,
+    login_endpoint,
     stack_argument_spec,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._service_module import (
     evidence,
-    login_endpoint,
     run,
 )
 

@@ -90,6 +90,12 @@ options:
   state_dir:
     description: Directory of the records of releases. Without it, C(.ops) in O(project_src).
     type: path
+  backup_dir:
+    description:
+      - Directory of the backups. With it, a newest verified backup that is older than
+        O(thresholds.backup_age_h) is a warning, and so is none on a server that is older itself.
+    type: path
+    default: ""
   disk_paths:
     description:
       - Further paths whose file systems are looked at. C(/), the directories of Docker and of the
@@ -174,6 +180,10 @@ options:
         description: Seconds that the clock may be off.
         type: int
         default: 1
+      backup_age_h:
+        description: Hours that the newest verified backup may be old.
+        type: int
+        default: 26
 seealso:
   - module: carrental.ops.pg_health
   - module: carrental.ops.redis_ping
@@ -334,6 +344,7 @@ def main() -> None:
             "database": {"type": "str", "default": ""},
             "bucket": {"type": "str", "default": "carrental"},
             "state_dir": {"type": "path"},
+            "backup_dir": {"type": "path", "default": ""},
             "disk_paths": {"type": "list", "elements": "path", "default": []},
             "thresholds": {"type": "dict", "default": {}, "options": threshold_options()},
         },
@@ -358,6 +369,7 @@ def main() -> None:
                 params["database"],
                 params["bucket"],
                 params["docker_socket"],
+                backup_dir=params["backup_dir"],
             )
         )
     except InputError as error:

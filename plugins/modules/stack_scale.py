@@ -29,6 +29,8 @@ requirements:
 extends_documentation_fragment:
   - carrental.ops._attributes
   - carrental.ops._operation
+  - carrental.ops._compose_project
+  - carrental.ops._rollout
 attributes:
   check_mode:
     support: full
@@ -39,19 +41,8 @@ attributes:
 options:
   state_dir:
     required: true
-  project_src:
-    description: Directory of the compose project on the server.
-    type: path
-    required: true
-  project:
-    description: Name of the compose project.
-    type: str
-    required: true
   files:
     description: Compose files in the order of C(-f), without C(compose.release.yml).
-    type: list
-    elements: str
-    required: true
   table:
     description: The services of the stack, as C(carrental_services) describes them.
     type: dict
@@ -78,26 +69,6 @@ options:
     description: Database to log in to for that.
     type: str
     required: true
-  domain:
-    description: Domain under which customers reach the proxy.
-    type: str
-    default: ""
-  healthy_timeout:
-    description: Seconds until a new container has to be healthy and answer.
-    type: int
-    default: 120
-  drain_timeout:
-    description: Seconds for requests that are under way to end. What is left then is cut.
-    type: int
-    default: 60
-  consecutive:
-    description: How many good answers in a row a new container needs.
-    type: int
-    default: 3
-  interval:
-    description: Seconds between them.
-    type: float
-    default: 1.0
 """
 
 EXAMPLES = r"""
@@ -170,6 +141,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _arguments,
     _compose,
     _docker,
     _engine,
@@ -197,22 +169,16 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **_arguments.COMPOSE_PROJECT,
+            **_arguments.ROLLOUT,
             **_operation_module.OPERATION_OPTIONS,
             "state_dir": {"type": "path", "required": True},
-            "project_src": {"type": "path", "required": True},
-            "project": {"type": "str", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
             "table": {"type": "dict", "required": True},
             "limits": {"type": "dict", "default": {}},
             "replicas": {"type": "dict", "default": {}},
             "recreate": {"type": "list", "elements": "str", "default": []},
             "database_service": {"type": "str", "default": "postgres"},
             "database": {"type": "str", "required": True},
-            "domain": {"type": "str", "default": ""},
-            "healthy_timeout": {"type": "int", "default": 120},
-            "drain_timeout": {"type": "int", "default": 60},
-            "consecutive": {"type": "int", "default": 3},
-            "interval": {"type": "float", "default": 1.0},
         },
         supports_check_mode=True,
     )

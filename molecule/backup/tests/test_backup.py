@@ -26,7 +26,7 @@ def manifests() -> dict[str, dict[str, Any]]:
     """The manifests of the server, by the id of the backup."""
     found = {}
     for name in files():
-        if name.endswith(".json"):
+        if name.startswith("car_rental_backup_") and name.endswith(".json"):
             one = json.loads(on_server("cat", f"{BACKUPS}/{name}"))
             found[str(one["id"])] = one
     return found

@@ -10,54 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import inspect, on_server, playbook
+from bucket import bucket, login
+from support import on_server, playbook
 from tiers import proof
 
 BACKUPS = "/opt/carrental/backups"
 BUCKET = "elsewhere"
-_STORE = """
-import boto3, hashlib, json, sys
-from botocore.config import Config
-endpoint, access, secret, verb, bucket = sys.argv[1:6]
-s3 = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=access,
-                  aws_secret_access_key=secret, region_name="us-east-1",
-                  config=Config(s3={"addressing_style": "path"}))
-if verb == "create":
-    s3.create_bucket(Bucket=bucket)
-if verb == "age":
-    # The same copy under the name and time of 200 days ago.
-    old, new = sys.argv[6:8]
-    for suffix in ("", ".sha256", ".json"):
-        data = s3.get_object(Bucket=bucket, Key=f"db/{old}{suffix}")["Body"].read()
-        if suffix == ".json":
-            told = json.loads(data)
-            told.update(file=new, id=new.split(".")[0], started_at="2026-03-01T02:00:00Z")
-            data = json.dumps(told).encode()
-        s3.put_object(Bucket=bucket, Key=f"db/{new}{suffix}", Body=data)
-found = {}
-for one in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
-    data = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
-    found[one["Key"]] = hashlib.sha256(data).hexdigest()
-print(json.dumps(found))
-"""
-
-
-def login() -> tuple[str, str, str]:
-    address = inspect("minio", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
-    lines = inspect("minio", "{{range .Config.Env}}{{println .}}{{end}}").splitlines()
-    environment = dict(line.split("=", 1) for line in lines if "=" in line)
-    return (
-        f"http://{address}:9000",
-        environment["MINIO_ROOT_USER"],
-        environment["MINIO_ROOT_PASSWORD"],
-    )
 
 
 def store(verb: str, *argv: str) -> dict[str, str]:
-    """What the bucket holds, by another client: sha256 by key."""
-    said = on_server("python3", "-", *login(), verb, BUCKET, *argv, stdin=_STORE)
-    found: dict[str, str] = json.loads(said)
-    return found
+    """What the bucket holds: sha256 by key."""
+    return {key: str(found[0]) for key, found in bucket(verb, BUCKET, *argv).items()}
+
+
+def age(file: str, old: str) -> None:
+    """Have the same copy under the name and time of long ago."""
+    for suffix in ("", ".sha256"):
+        store("copy", f"db/{file}{suffix}", f"db/{old}{suffix}")
+    told = json.loads(on_server("cat", f"{BACKUPS}/{file}.json"))
+    told.update(file=old, id=old.split(".", maxsplit=1)[0], started_at="2026-03-01T02:00:00Z")
+    store("put", f"db/{old}.json", json.dumps(told))
 
 
 @pytest.fixture
@@ -94,7 +66,7 @@ def test_backups_are_copied_once_and_old_copies_go(settings: dict[str, Any]) -> 
     assert copied
 
     old = file.replace(file.split(".")[0], "car_rental_backup_20260301_020000")
-    store("age", file, old)
+    age(file, old)
     # Three younger ones are there, so the old copy goes, and they do not.
     playbook("backup", **settings)
     left = store("list")

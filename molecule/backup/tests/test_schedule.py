@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from support import on_server, playbook
+from support import STATE, on_server, playbook
 from tiers import proof
 
 BACKUPS = "/opt/carrental/backups"
@@ -19,7 +19,9 @@ def manifests() -> dict[str, dict[str, Any]]:
     """The manifests of the server, by the id of the backup."""
     names = on_server("ls", BACKUPS).split()
     found = [
-        json.loads(on_server("cat", f"{BACKUPS}/{one}")) for one in names if one.endswith(".json")
+        json.loads(on_server("cat", f"{BACKUPS}/{one}"))
+        for one in names
+        if one.startswith("car_rental_backup_") and one.endswith(".json")
     ]
     return {str(one["id"]): one for one in found}
 
@@ -33,6 +35,7 @@ def test_timer_fires_at_two_by_a_stated_clock() -> None:
 
 def test_server_backs_up_by_itself() -> None:
     before = set(manifests())
+    on_server("sh", "-c", f"rm -rf {BACKUPS}/minio-backup-*")
     on_server("systemctl", "start", UNIT)
     (new,) = set(manifests()) - before
     manifest = manifests()[new]
@@ -45,6 +48,36 @@ def test_server_backs_up_by_itself() -> None:
     assert "\ncarrental_backup_last_success_timestamp_seconds 1" in metrics
     owner = on_server("stat", "-c", "%U %a", f"{BACKUPS}/{manifest['file']}")
     assert owner == "deploy 600"
+    # The objects, too.
+    inventory = on_server("sh", "-c", f"ls {BACKUPS}/minio-backup-*/inventory.json")
+    assert on_server("stat", "-c", "%U", inventory) == "deploy"
+
+
+@proof
+def test_night_takes_the_configuration_and_tells_what_failed_after_the_database() -> None:
+    on_server("apt-get", "install", "-y", "-qq", "age")
+    public = on_server("sh", "-c", "age-keygen 2>&1 >/dev/null | grep -o 'age1.*'")
+    wanted: dict[str, Any] = {"backup_encryption": "age", "backup_recipients": [public]}
+    try:
+        assert playbook("backup", **wanted).code == 0
+        on_server("sh", "-c", f"rm -f {BACKUPS}/config_backup_*")
+        on_server("systemctl", "start", UNIT)
+        file = on_server("sh", "-c", f"ls {BACKUPS}/config_backup_*.tar.gz.age")
+        assert on_server("head", "-c", "21", file) == "age-encryption.org/v1"
+        on_server("docker", "stop", "minio")
+        before = set(manifests())
+        on_server("systemctl", "start", UNIT, check=False)
+        on_server("docker", "start", "minio")
+        # The database is backed up, and the night is told to have failed.
+        assert len(set(manifests()) - before) == 1
+        said = on_server("journalctl", "-u", UNIT, "-n", "8", "--no-pager")
+        assert "is made and proven, but objects: " in said
+        reports = on_server("sh", "-c", f"ls -t {STATE}/reports/*backup* | head -n 1")
+        assert json.loads(on_server("cat", reports))["verdict"] == "failed"
+    finally:
+        on_server("docker", "start", "minio")
+        on_server("sh", "-c", f"rm -f {BACKUPS}/config_backup_*")
+        playbook("backup")
 
 
 @proof

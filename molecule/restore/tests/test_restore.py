@@ -11,9 +11,11 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from bucket import ELSEWHERE, bucket, elsewhere, login
 from support import (
     SERVER,
     Run,
@@ -404,3 +406,105 @@ def test_what_cannot_come_to_a_good_end_is_refused(
 ) -> None:
     text = text_of(dumped("good.sql.gz"))
     refused(written(f"{name.replace(' ', '-')}.sql.gz", change(text)), said)
+
+
+@proof
+def test_a_backup_that_is_only_elsewhere_is_fetched_and_a_damaged_one_is_not_taken(
+    tmp_path: Path,
+) -> None:
+    with elsewhere("copies"):
+        endpoint, access, secret = login(ELSEWHERE)
+        keys = tmp_path / "keys.json"
+        keys.write_text(json.dumps({"access_key": access, "secret_key": secret}))
+        offsite = {
+            "backup_offsite_bucket": "copies",
+            "backup_offsite_endpoint": endpoint,
+            "backup_offsite_credentials": str(keys),
+        }
+        run = playbook("backup", **offsite)
+        assert run.code == 0, run.output
+        made, wanted = run.result["backup"], rows()
+        on_server("sh", "-c", f"rm /opt/carrental/backups/{made}.*")
+        sql("DELETE FROM bookings")
+
+        plan = restore("latest", "--check", restore_offsite=True, **offsite)
+        assert plan.result["verdict"] == "refused", plan.output
+        assert "--check brings nothing to the server" in plan.result["headline"]
+        run = restore("latest", restore_offsite=True, **offsite)
+        assert run.code == 0, run.output
+        assert run.result["backup"] == made
+        assert rows() == wanted
+
+        (key,) = [
+            key
+            for key in bucket("list", "copies", container=ELSEWHERE)
+            if key.startswith(made) and not key.endswith((".json", ".sha256"))
+        ]
+        bucket("damage", "copies", key, container=ELSEWHERE)
+        on_server("sh", "-c", f"rm /opt/carrental/backups/{made}.*")
+        run = restore(made, restore_offsite=True, **offsite)
+        assert run.result["verdict"] == "refused", run.output
+        assert "is damaged: its sha256 is not that of its manifest" in run.result["headline"]
+        assert on_server("sh", "-c", f"ls /opt/carrental/backups | grep {made} || true") == ""
+        assert rows() == wanted
+
+
+@proof
+@pytest.mark.parametrize("name", ["flips.dump", "flips.sql.gz"])
+def test_no_flipped_bit_loses_a_row(name: str) -> None:
+    """100 flips each of dumps without a manifest, up to where they would be swapped."""
+    playbook("drill", drill_now=False)  # its program has the engine of restores
+    path = dumped(name, *(["-Fc"] if name.endswith(".dump") else []))
+    before, live = rows(), oid()
+    said = on_server(*("su", "deploy", "-c", f"python3 - {path}"), stdin=FLIPS, seconds=280)
+    found = json.loads(said)
+    assert found["tried"] == 100
+    assert found["lost"] == []
+    # What passes is what changes nothing of a row: a comment, a time.
+    assert found["refused"] > 80, found
+    assert (rows(), oid()) == (before, live)
+    assert databases() == ["carrental", "postgres"]
+
+
+FLIPS = """
+import json, os, random, sys
+sys.path.insert(0, "/opt/carrental/.ops/bin/carrental-drill")
+from carrental_ops import _backup_database, _backups, _docker, _engine, _operation_work
+from carrental_ops import _restore, _restore_swap
+path = sys.argv[1]
+chance = random.Random(path)
+good = open(path, "rb").read()
+engine = _engine.Engine()
+source = _restore_swap.for_restore(
+    _backup_database.source(engine, "carrental", "postgres", "carrental"))
+server = _restore_swap.Server(source, "")
+SUMS = '''SELECT json_build_object('sum', (SELECT string_agg(one, ',') FROM (
+  SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) AS one FROM bookings t UNION ALL
+  SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM cars t UNION ALL
+  SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM customers t) found));'''
+wanted = server.ask(SUMS, "carrental")
+damaged = os.path.join(os.path.dirname(path), "flipped." + path.split(".", 1)[1])
+refused, lost, reasons = 0, [], {}
+for number in range(100):
+    content = bytearray(good)
+    at, bit = chance.randrange(len(content)), chance.randrange(8)
+    content[at] ^= 1 << bit
+    open(damaged, "wb").write(content)
+    wish = _restore.Wish("carrental", "/opt/carrental/backups", damaged, project="carrental")
+    run = _restore.Restore(engine, server, wish, _operation_work.Operation())
+    try:
+        run.run(swap=False)
+    except (_backups.BackupError, _docker.DockerError) as error:
+        refused += 1
+        continue
+    for one in server.find("carrental").made:
+        try:
+            same = server.ask(SUMS, one.name) == wanted
+        except _backups.BackupError:
+            same = False
+        if not same:
+            lost.append([at, bit])
+        server.drop(one.name)
+os.unlink(damaged)
+print(json.dumps({"tried": 100, "refused": refused, "lost": lost}))
+"""

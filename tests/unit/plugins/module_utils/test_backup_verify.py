@@ -13,6 +13,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _backup_scan,
     _backup_verify,
     _backups,
+    _docker,
 )
 
 HEAD = b"--\n-- PostgreSQL database dump\n--\n\nSET statement_timeout = 0;\n"
@@ -144,3 +145,28 @@ def test_no_damage_of_a_foreign_dump_passes(tmp_path: Path) -> None:
 def test_what_is_no_dump_at_all_is_named(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(_backup_verify.VerifyError, match=says):
         _backup_verify.verify(written(tmp_path, content, manifest=False), [])
+
+
+def test_pg_restore_is_begun_again_where_its_container_could_not_start_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_docker, "_START_PAUSES", (0, 0, 0))
+    program = tmp_path / "restore"
+    said = "OCI runtime exec failed: waiting for init preliminary setup: read init-p"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"echo >> {tmp_path}/tried; tail -c +6 > {tmp_path}/read\n"
+        f'[ $(wc -l < {tmp_path}/tried) -gt 1 ] || {{ echo "{said}" >&2; exit 126; }}\n'
+        f"cat {tmp_path}/read\n"
+    )
+    program.chmod(0o700)
+    path = tmp_path / "car_rental_backup_20261125_020000.dump"
+    path.write_bytes(b"PGDMP" + WHOLE)
+    proof = _backup_verify.verify(_backups.load(str(path)), [str(program)])
+    assert proof.tables == {"public.cars": 3, "public.Log Book": 0}
+    # The second time it read from the beginning.
+    assert (tmp_path / "tried").read_text().count("\n") == 2
+
+    program.write_text(f'#!/bin/sh\necho "{said}" >&2; exit 126\n')
+    with pytest.raises(_backup_verify.VerifyError, match="is its memory full"):
+        _backup_verify.verify(_backups.load(str(path)), [str(program)])

@@ -8,10 +8,14 @@ import os
 import sqlite3
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _config_archive as archive
 from ansible_collections.carrental.ops.plugins.module_utils import _config_backup
+from ansible_collections.carrental.ops.plugins.module_utils._backups import BackupError
+from ansible_collections.carrental.ops.plugins.module_utils._engine import Engine
 
 
 @pytest.fixture
@@ -124,3 +128,85 @@ def test_a_database_that_was_torn_is_not_taken(tmp_path: Path) -> None:
     assert _config_backup.is_whole(whole)
     assert not _config_backup.is_whole(whole[: len(whole) // 2])
     assert not _config_backup.is_whole(b"no database at all" * 100)
+
+
+class Container:
+    """An engine with one container that has a folder; it remembers what was done to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+
+    def services(self, _project: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(service="grafana", id="g1")]
+
+    def archive(self, _container: str, path: str) -> bytes | None:
+        wanted = self.folder / Path(path).name if Path(path).suffix else self.folder
+        if not wanted.exists():
+            return None
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as found:
+            member = tarfile.TarInfo(wanted.name)
+            member.uid, member.gid = 472, 0
+            found.addfile(member)
+        return packed.getvalue()
+
+    def stop(self, _container: str) -> None:
+        self.said.append("stop")
+
+    def start(self, _container: str) -> None:
+        self.said.append("start")
+
+    def unpack(self, _container: str, _folder: str, data: bytes) -> None:
+        with tarfile.open(fileobj=io.BytesIO(data)) as found:
+            for member in found:
+                content = found.extractfile(member)
+                (self.folder / member.name).write_bytes(content.read() if content else b"")
+                self.said.append(f"{member.name} of {member.uid}, {member.mode:o}")
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> Path:
+    """A root with a database that came with the configuration."""
+    source = tmp_path / "root/.recover/grafana/grafana.db"
+    source.parent.mkdir(parents=True)
+    with sqlite3.connect(source) as database:
+        database.execute("CREATE TABLE dashboard (title)")
+    database.close()
+    (tmp_path / "grafana").mkdir()
+    return source
+
+
+def given_back(brought: Path, engine: Container, check: bool = False) -> _config_backup.Outcome:
+    root = str(brought.parents[2])
+    wish = _config_backup.Wish(
+        *(root, f"{root}/.ops", "", "", (), "carrental"),
+        databases={"grafana": "/var/lib/grafana.d/grafana.db", "other": "/x.db"},
+    )
+    step = lambda *_names, **_facts: None  # noqa: E731
+    return _config_backup.restore_databases(cast(Engine, engine), wish, check, step)
+
+
+def test_a_database_comes_back_as_its_owners_and_without_an_old_journal(brought: Path) -> None:
+    engine = Container(brought.parents[3] / "grafana")
+    (engine.folder / "grafana.db").write_text("of the new server")
+    (engine.folder / "grafana.db-wal").write_text("journal of that")
+    content = brought.read_bytes()
+    plan = given_back(brought, engine, check=True)
+    assert (plan.files, engine.said) == (["grafana/grafana.db"], [])
+    done = given_back(brought, engine)
+    assert done.skipped == ["/x.db of other (it is not in the backup)"]
+    assert engine.said == [
+        *("stop", "grafana.db of 472, 640", "grafana.db-wal of 472, 640", "start"),
+    ]
+    assert (engine.folder / "grafana.db").read_bytes() == content
+    assert (engine.folder / "grafana.db-wal").read_bytes() == b""
+    assert not given_back(brought, engine).changed
+
+
+def test_a_torn_database_stops_no_container(brought: Path) -> None:
+    brought.write_bytes(brought.read_bytes()[:100])
+    engine = Container(brought.parents[3] / "grafana")
+    with pytest.raises(BackupError, match="is no whole database of SQLite"):
+        given_back(brought, engine)
+    assert engine.said == []

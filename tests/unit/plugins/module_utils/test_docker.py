@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrental.ops.plugins.module_utils import _docker
+from ansible_collections.carrental.ops.plugins.module_utils import _docker, _exec_stream
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container, Docker
 from serving import serving
 
@@ -132,7 +132,9 @@ class Engine(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         answers = self.server.answers  # type: ignore[attr-defined]
-        status, body = answers[self.path.partition("?")[0]]
+        found = answers[self.path.partition("?")[0]]
+        # Several are given one after the other.
+        status, body = found.pop(0) if isinstance(found, list) else found
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
@@ -160,6 +162,78 @@ def test_execute_joins_what_was_printed(engine: tuple[Docker, dict[str, Any]]) -
     answers["/exec/e1/start"] = (200, frames)
     answers["/exec/e1/json"] = (200, {"ExitCode": 2})
     assert docker.execute("abc", ["getent"]) == (2, "one two")
+
+
+def frame(kind: int, text: bytes) -> bytes:
+    return struct.pack(">BxxxI", kind, len(text)) + text
+
+
+# What the engine prints in place of the command when runc was killed before it began.
+NOT_BEGUN = frame(
+    1,
+    b"OCI runtime exec failed: exec failed: unable to start container process: "
+    b"waiting for init preliminary setup: read init-p: connection reset by peer",
+)
+
+
+def not_begun(answers: dict[str, Any], times: int, then: bytes) -> None:
+    """A runtime that cannot start a command so many times, and then does."""
+    answers["/containers/abc/exec"] = (201, {"Id": "e1"})
+    answers["/exec/e1/start"] = [*[(200, NOT_BEGUN)] * times, (200, then)]
+    ended = (200, {"Running": False, "ExitCode": 126, "Pid": 0})
+    runs = (200, {"Running": True, "ExitCode": None, "Pid": 7})
+    answers["/exec/e1/json"] = [
+        *[ended] * times,
+        runs,
+        *[(200, {"Running": False, "ExitCode": 3, "Pid": 7})] * 9,
+    ]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_docker, "_START_PAUSES", (0, 0, 0))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_stream_begins_again_where_the_runtime_could_not_start_it(
+    engine: tuple[Docker, dict[str, Any]],
+) -> None:
+    docker, answers = engine
+    not_begun(answers, 2, frame(1, b"one") + frame(2, b"oh"))
+    assert _exec_stream.run(docker, "abc", ["psql"]) == (3, "one", "oh")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_stream_that_cannot_be_started_says_why(engine: tuple[Docker, dict[str, Any]]) -> None:
+    docker, answers = engine
+    not_begun(answers, 4, b"")
+    with pytest.raises(_docker.NotBegunError, match=r"is its memory full.*init preliminary"):
+        _exec_stream.run(docker, "abc", ["psql"])
+
+
+@pytest.mark.usefixtures("at_once")
+def test_execute_begins_again_and_says_at_last_why_it_could_not(
+    engine: tuple[Docker, dict[str, Any]],
+) -> None:
+    docker, answers = engine
+    answers["/containers/abc/exec"] = (201, {"Id": "e1"})
+    answers["/exec/e1/start"] = [(200, NOT_BEGUN), (200, frame(1, b"one"))]
+    answers["/exec/e1/json"] = [(200, {"ExitCode": 126}), (200, {"ExitCode": 0})]
+    assert docker.execute("abc", ["date"]) == (0, "one")
+    answers["/exec/e1/start"] = (200, NOT_BEGUN)
+    answers["/exec/e1/json"] = (200, {"ExitCode": 126})
+    code, said = docker.execute("abc", ["date"])
+    assert (code, "is its memory full" in said) == (126, True)
+
+
+def test_command_that_ends_with_126_by_itself_is_not_begun_again(
+    engine: tuple[Docker, dict[str, Any]],
+) -> None:
+    docker, answers = engine
+    answers["/containers/abc/exec"] = (201, {"Id": "e1"})
+    answers["/exec/e1/start"] = [(200, frame(2, b"no such command"))]
+    answers["/exec/e1/json"] = (200, {"Running": False, "ExitCode": 126, "Pid": 0})
+    assert _exec_stream.run(docker, "abc", ["nothing"]) == (126, "", "no such command")
 
 
 def test_what_docker_says_is_passed_on(engine: tuple[Docker, dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.carrental.ops.plugins.module_utils._checks import (
     OK,
     WARN,
     Check,
+    Subject,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._preflight import (
     Blocker,
@@ -61,6 +62,15 @@ def test_only_what_a_deploy_cannot_mend_stops_it(
     checks: list[Check], expected: dict[str, str]
 ) -> None:
     assert health(*checks) == {**WELL, **expected}
+
+
+def test_proxy_that_is_not_there_is_made_by_the_deploy() -> None:
+    nginx = Subject("nginx", "Nginx", "P1", "it serves", "it does not")
+    absent = nginx.down("container", "there is no container of it")
+    stopped = nginx.down("container", "it was stopped", state="exited")
+    assert health(absent, replaced=("nginx",)) == {**WELL, "health": WARN}
+    assert health(absent) == {**WELL, "proxy": FAIL}
+    assert health(stopped, replaced=("nginx",)) == {**WELL, "proxy": FAIL}
 
 
 def test_what_is_replaced_is_named() -> None:

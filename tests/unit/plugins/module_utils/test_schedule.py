@@ -16,6 +16,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _backups,
     _entry_point,
     _schedule,
+    _scheduled,
 )
 
 RUNBOOK = "0 2 * * * cd /opt/carrental && bash scripts/backup-db.sh"
@@ -54,7 +55,7 @@ def test_cron_gets_every_hour_and_no_bare_percent_sign() -> None:
 )
 def test_hour_is_that_of_the_zone(moment: str, zone: str, due: bool) -> None:
     settings = {"time": "02:00", "timezone": zone}
-    assert _backup_scheduled.is_due(settings, datetime.fromisoformat(moment)) == due
+    assert _scheduled.is_due(settings, datetime.fromisoformat(moment)) == due
 
 
 def test_program_runs_without_ansible_and_is_the_same_each_time(tmp_path: Path) -> None:
@@ -72,6 +73,7 @@ def test_program_runs_without_ansible_and_is_the_same_each_time(tmp_path: Path) 
     wanted = {
         "time": "02:00",
         "timezone": "UTC",
+        "host": "h",
         "state_dir": str(tmp_path),
         "metrics_dir": str(tmp_path / "metrics"),
         "wait": 0,

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies come back from elsewhere whole, or not at all; configurations go along."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pytest
+from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backups,
+    _offsite,
+    _offsite_config,
+    _offsite_fetch,
+)
+
+OLD, NEW = "config_backup_20260101_020000.tar.gz.age", "config_backup_20261125_020000.tar.gz.age"
+ID = "car_rental_backup_20261125_020000"
+FILE = f"{ID}.dump"
+
+
+class Store:
+    """A bucket that is a dictionary."""
+
+    place = _offsite.Place("copies", "me", "secret")
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def sizes(self) -> dict[str, int]:
+        return {name: len(data) for name, data in self.held.items()}
+
+    def listing(self) -> list[_backups.Backup]:
+        found = []
+        for file in self.held:
+            if _backups.name(file) and f"{file}.json" in self.held:
+                manifest = _backups.parse(self.held[f"{file}.json"].decode(), file)
+                known = _backups.name(file)
+                assert known
+                found.append(_backups.Backup(file, known, len(self.held[file]), manifest))
+        return found
+
+    def read(self, file: str) -> bytes:
+        return self.held[file]
+
+    def fetch(self, file: str, out: IO[bytes]) -> str:
+        out.write(self.held[file])
+        return hashlib.sha256(self.held[file]).hexdigest()
+
+    def put(self, path: str) -> dict[str, Any]:
+        for suffix in ("", ".sha256", ".json"):
+            self.held[os.path.basename(path) + suffix] = Path(path + suffix).read_bytes()
+        return {}
+
+    def remove(self, file: str) -> None:
+        for suffix in ("", ".sha256", ".json"):
+            del self.held[file + suffix]
+
+    @property
+    def as_offsite(self) -> _offsite.Offsite:
+        return cast(_offsite.Offsite, self)
+
+
+@pytest.fixture
+def store() -> Store:
+    found = Store()
+    digest = hashlib.sha256(b"PGDMP").hexdigest()
+    at = "2026-11-25T02:00:00Z"
+    manifest = _backups.Manifest(*(ID, FILE, "dump", 5, digest, at, at, 1.0), verified={"at": at})
+    found.held = {FILE: b"PGDMP", f"{FILE}.json": manifest.as_json().encode()}
+    for name in (OLD, NEW):
+        told = {"sha256": hashlib.sha256(name.encode()).hexdigest()}
+        found.held |= {
+            name: name.encode(),
+            f"{name}.sha256": b"",
+            f"{name}.json": json.dumps(told).encode(),
+        }
+    return found
+
+
+def silent(*_names: str, **_facts: Any) -> None:
+    pass
+
+
+def fetched(store: Store, folder: Path, wanted: str = "latest", **how: bool) -> Any:
+    how = {"configuration": True, "write": True, **how}
+    return _offsite_fetch.fetch(store.as_offsite, str(folder), wanted, silent, **how)
+
+
+def test_what_is_not_there_yet_comes_with_its_manifest(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    plan = fetched(store, folder, write=False)
+    assert plan.fetched == [FILE, NEW]
+    assert not folder.exists()
+    assert fetched(store, folder).fetched == [FILE, NEW]
+    assert _backups.load(str(folder / FILE)).verified
+    assert (folder / f"{FILE}.sha256").read_text().endswith(f"  {FILE}\n")
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert fetched(store, folder).fetched == []
+    assert (
+        fetched(store, folder, FILE.split(".", maxsplit=1)[0], configuration=False).backup == FILE
+    )
+
+
+def test_a_damaged_copy_is_not_taken_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    store.held[FILE] = b"PGDMq"
+    with pytest.raises(_backups.BackupError, match="is damaged: its sha256 is not that"):
+        fetched(store, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_configuration_there_is_no_recovery(store: Store, tmp_path: Path) -> None:
+    for name in (OLD, NEW):
+        store.remove(name)
+    with pytest.raises(_backups.BackupError, match="There is no configuration in"):
+        fetched(store, tmp_path)
+    assert fetched(store, tmp_path, configuration=False).fetched == [FILE]
+
+
+def test_configurations_are_copied_once_and_the_last_ones_stay(
+    store: Store, tmp_path: Path
+) -> None:
+    young = "config_backup_20261126_020000.tar.gz.age"
+    for suffix in ("", ".sha256", ".json"):
+        (tmp_path / f"{young}{suffix}").write_text("{}")
+    assert _offsite_config.copy(store.as_offsite, str(tmp_path), silent, write=True) == [young]
+    assert _offsite_config.copy(store.as_offsite, str(tmp_path), silent, write=True) == []
+    now = datetime(2026, 11, 26, 3, tzinfo=timezone.utc)
+    assert _offsite_config.prune(store.as_offsite, 90, 3, now, silent, write=True) == []
+    assert _offsite_config.prune(store.as_offsite, 90, 2, now, silent, write=True) == [OLD]
+    assert _offsite_config.listing(store.as_offsite) == [NEW, young]
