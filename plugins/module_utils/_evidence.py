@@ -98,8 +98,9 @@ class Evidence:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.masker = _masking.Masker(public=[request.database, request.bucket, *request.table])
         table = request.table
+        public = [request.project.name, request.database, request.bucket, request.domain, *table]
+        self.masker = _masking.Masker(public=public)
         self.compose = {one.get("compose_service") or name: name for name, one in table.items()}
         focus = _incidents.focus(request.incident, table, request.service)
         self.facts = Facts(

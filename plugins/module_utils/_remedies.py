@@ -295,8 +295,10 @@ def ladder(
                 continue
             remedy = REMEDIES[name]
             agreed = remedy.reversible or name in confirmed
-            if not any(
-                one.remedy.name == name and one.cause.service == cause.service for one in found
-            ):
+            place = (name, cause.service, cause.facts.get("point"))
+            known = [
+                (one.remedy.name, one.cause.service, one.cause.facts.get("point")) for one in found
+            ]
+            if place not in known:
                 found.append(Rung(remedy, cause, agreed))
     return found

@@ -221,6 +221,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _docker,
     _engine,
     _ledger,
+    _masking,
     _operation,
     _operation_module,
     _remedy,
@@ -295,6 +296,9 @@ def main() -> None:
             run.exit({"changed": False, **done.as_dict()})
         ladder = _climb.rungs(run.params["ladder"])
         engine = _engine.Engine()
+        # Names that stand in paths must not be masked where a password is equal to one.
+        public = [run.params[name] for name in ("project_name", "database", "bucket", "domain")]
+        run.masker = _masking.Masker(public=[*public, *run.params["services"]])
         for one in engine.services(run.params["project_name"]):
             run.masker.add_environment(one.environment)
         with run.operation("respond") as operation:
