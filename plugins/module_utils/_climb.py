@@ -168,6 +168,7 @@ class Climb:
         self.state_dir = params["state_dir"]
         self.done = Climbed()
         self._over: dict[tuple[str, str], bool] = {}
+        self._halted: set[tuple[str, str]] = set()
 
     def climb(self, ladder: Sequence[_remedies.Rung]) -> Climbed:
         """Try what may be tried, until what is wrong is over."""
@@ -184,7 +185,13 @@ class Climb:
                     f'needs confirmation: -e \'{{"response_confirm": ["{rung.remedy.name}"]}}\'',
                 )
                 continue
-            why = self._refused(rung)
+            if what in self._halted:
+                continue
+            why = self._kept_away(rung)
+            if why:
+                # A heavier remedy is no way around a lighter one that has to rest.
+                self._halted.add(what)
+            why = why or self._refused(rung)
             if why:
                 self.done.skipped.append(
                     {"remedy": rung.remedy.name, "service": rung.cause.service, "why": why}
@@ -233,8 +240,8 @@ class Climb:
     def _context(self, rung: _remedies.Rung) -> Context:
         return Context(self.engine, self.params, rung.cause, self.step, self.params["evidence"])
 
-    def _refused(self, rung: _remedies.Rung) -> str:
-        """Return why a remedy is not tried now."""
+    def _kept_away(self, rung: _remedies.Rung) -> str:
+        """Return which guard rail keeps a remedy away now."""
         switch = os.path.join(self.state_dir, KILL_SWITCH)
         if os.path.lexists(switch):
             return f"{switch} is there: responses are switched off"
@@ -256,8 +263,10 @@ class Climb:
             time.time(),
             self.limits,
         )
-        if reasons:
-            return "; ".join(reasons)
+        return "; ".join(reasons)
+
+    def _refused(self, rung: _remedies.Rung) -> str:
+        """Return which precondition of a remedy does not hold now."""
         if rung.remedy.by_role:
             return ""
         try:

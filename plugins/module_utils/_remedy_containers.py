@@ -228,12 +228,11 @@ class RaiseMemory:
         wrong = context.unwell()
         if wrong:
             return wrong
+        wanted = int(context.memo.get("wanted_mb") or 0)
         for one in context.containers():
-            if one.running:
-                rc, text = context.engine.execute(one.id, ["cat", "/sys/fs/cgroup/memory.max"])
-                wanted = int(context.memo.get("wanted_mb") or 0) * 2**20
-                if rc == 0 and text.strip().isdigit() and int(text) < wanted:
-                    return f"{one.name} still has a limit of {int(text) // 2**20} MB"
+            found = _scaling_run.limit_in_force(context.engine, one) if one.running else None
+            if found is not None and found < wanted * 2**20:
+                return f"{one.name} still has a limit of {_sizes.megabytes(found)}"
         return ""
 
 
