@@ -289,7 +289,7 @@ class Climb:
 
     def _try(self, rung: _remedies.Rung) -> bool:
         """Carry out one remedy and see its effect; return whether what was wrong is over."""
-        context, action = self._context(rung), ACTIONS[rung.remedy.name]
+        context = self._context(rung)
         began = time.monotonic()
         if self.check_mode:
             self.done.attempts.append(
@@ -299,7 +299,7 @@ class Climb:
                 )
             )
             return False
-        attempt = _ledger.new_id()
+        action, attempt = ACTIONS[rung.remedy.name], _ledger.new_id()
         self._note(rung, attempt)
         try:
             actions = action.act(context)

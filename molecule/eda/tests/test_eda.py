@@ -23,7 +23,7 @@ PORT = 5071
 VENV = REPO / ".build/venv-eda"
 PLACE = REPO / ".build/eda"
 ALERTS = "/opt/carrental/monitoring/alerts.yml"
-ACT = {"response_mode": "act", "response_cooldown": 0}
+ACT: dict[str, Any] = {"response_mode": "act", "response_cooldown": 0}
 
 
 def gateway() -> str:

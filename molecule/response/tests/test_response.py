@@ -15,8 +15,17 @@ from tiers import proof
 
 ALERTMANAGER = "http://127.0.0.1:9093"
 SWITCH = f"{STATE}/response.off"
-ACT = {"response_mode": "act", "response_cooldown": 0, "response_total_per_hour": 1000}
-AGAIN = {**ACT, "response_per_hour": 1000, "response_per_day": 1000, "response_reset": True}
+ACT: dict[str, Any] = {
+    "response_mode": "act",
+    "response_cooldown": 0,
+    "response_total_per_hour": 1000,
+}
+AGAIN: dict[str, Any] = {
+    **ACT,
+    "response_per_hour": 1000,
+    "response_per_day": 1000,
+    "response_reset": True,
+}
 
 
 def respond(incident: str, **extra: Any) -> Run:
