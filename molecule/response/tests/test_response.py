@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support import STATE, Run, eventually, fetch, inspect, on_server, playbook, sql, tree
+from support import STATE, Run, eventually, fetch, inspect, on_server, playbook, release, sql, tree
 from tiers import proof
 
 ALERTMANAGER = "http://127.0.0.1:9093"
@@ -386,3 +386,18 @@ def test_nothing_is_guessed() -> None:
     named = playbook("respond", alert="HighErrorRate")
     assert named.code == 0, named.output
     assert named.result["incidents"][0]["incident"] == "high_error_rate"
+
+
+@proof
+def test_a_release_that_does_not_stay_up_is_gone_back_from_when_confirmed() -> None:
+    assert playbook("deploy", deploy_version=release("v2")).code == 0
+    on_server("docker", "exec", "-u", "0", "api", "rm", "server.js")
+    on_server("docker", "restart", "-t", "1", "api")
+    eventually(lambda: int(inspect("api", "{{.RestartCount}}")) > 2, "it dies again and again", 60)
+    asked = respond("api_down", **AGAIN)
+    assert (asked.code, cause(asked)) == (2, ("api", "release_broken")), asked.output
+    assert "rollback_release" in asked.result["next"]
+    gone = respond("api_down", response_confirm=["rollback_release"], **AGAIN)
+    assert gone.code == 0, gone.output
+    assert attempts(gone) == [("rollback_release", "fixed")]
+    assert json.loads(fetch("/api/v1/health")[1])["version"] == release("v1")
