@@ -58,9 +58,10 @@ def _services(facts: Facts, settings: Settings) -> list[Cause]:
     below = [
         one for name in facts.behind for one in _diagnosis_services.service(facts, name, settings)
     ]
-    # Without its database the API cannot work; without the others it goes on.
-    databases = {one.service for one in facts.containers if one.role == "database"}
-    roots = [one for one in below if one.service in databases or one.code == "proxy_stale"]
+    # Without its database the API cannot work, without the proxy nobody reaches it; without the
+    # others it goes on.
+    needed = {one.service for one in facts.containers if one.role in ("database", "proxy")}
+    roots = [one for one in below if one.service in needed or one.code == "proxy_stale"]
     beside = [one for one in below if one not in roots]
     ranked = []
     for one in own:
@@ -76,14 +77,16 @@ def _services(facts: Facts, settings: Settings) -> list[Cause]:
 
 def _errors(facts: Facts, found: list[Cause], settings: Settings) -> list[Cause]:
     made = []
+    failing = False
     for seen in (one for name in facts.focus for one in facts.of(name)):
+        failing = failing or _diagnosis_data.fails(facts, seen.name)
         made += _diagnosis_data.errors(facts, seen.service, seen.name)
     below = [one for one in found if one.service in facts.behind]
     if below:
         first = below[0]
         service = facts.focus[0] if facts.focus else "host"
         made.append(Cause("errors_of_a_dependency", service, f"{first.service}: {first.code}", 42))
-    elif facts.release.id and facts.release.age_s < settings.release_s:
+    elif failing and facts.release.id and facts.release.age_s < settings.release_s:
         made += [replace(one, rank=18) for one in _diagnosis_services.release(facts)]
     return made
 

@@ -177,20 +177,34 @@ def _of_disk(facts: Facts, one: Disk) -> list[Cause]:
     return found
 
 
-def errors(facts: Facts, service: str, container: str) -> list[Cause]:
-    """Return where errors come from, by the status that the API logs with each request."""
-    places: Counter[str] = Counter()
+def places(facts: Facts, container: str) -> Counter[str]:
+    """Return how many errors each path has, by the status that the API logs with each request."""
+    found: Counter[str] = Counter()
     for line in facts.logs.get(container, []):
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and str(entry.get("status", "")).startswith("5"):
-            places[str(entry.get("path", "?"))] += 1
-    total = sum(places.values())
+            found[str(entry.get("path", "?"))] += 1
+    return found
+
+
+def fails(facts: Facts, container: str) -> bool:
+    """Return whether errors are seen: in the log, or by the alert that counts them."""
+    alarmed = any(
+        one["response"] == "high_error_rate" and one["state"] == "active" for one in facts.alerts
+    )
+    return alarmed or sum(places(facts, container).values()) >= _ERRORS
+
+
+def errors(facts: Facts, service: str, container: str) -> list[Cause]:
+    """Return the one endpoint that errors come from, if it is one."""
+    found = places(facts, container)
+    total = sum(found.values())
     if total < _ERRORS:
         return []
-    path, count = places.most_common(1)[0]
+    path, count = found.most_common(1)[0]
     if count < total * _ONE_PLACE:
         return []
     detail = f"{count} of {total} errors in the last lines of its log are of {path}"

@@ -182,7 +182,7 @@ def _redis(facts: Facts, name: str, downs: Sequence[dict[str, Any]]) -> list[Cau
 def _store(name: str, downs: Sequence[dict[str, Any]]) -> list[Cause]:
     for one in downs:
         text = str(one["detail"])
-        if one["name"] == f"{name}.bucket" and re.search(r"bucket", text, re.IGNORECASE):
+        if one["name"] == f"{name}.bucket" and "does not exist" in text:
             return [Cause("store_bucket_missing", name, text)]
         if one["name"] in (f"{name}.canary", f"{name}.cluster"):
             return [Cause("store_refuses", name, text)]

@@ -29,6 +29,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _pg_diagnosis,
     _pg_diagnosis_look,
     _pg_server,
+    _pg_titles,
     _postgres,
     _releases,
     _space_look,
@@ -264,6 +265,20 @@ class Evidence:
         )
         pools, exporters = _pg_server.pools(engine, self.request.project.name, service)
         self.facts.pools, self.facts.exporters = [asdict(one) for one in pools], exporters
+        try:
+            self._sessions(server)
+        except _pg_server.ServerError as error:
+            if not _pg_titles.FULL.search(str(error)):
+                raise
+            # Nobody gets in to ask, the superuser neither.
+            self.facts.sessions = _pg_titles.look(engine, server.container)
+            self.facts.max_connections = len(self.facts.sessions)
+            self.facts.notes.append(
+                "PostgreSQL lets nobody in: its sessions are known by the titles of their "
+                "processes, with the age of the session and not of its state"
+            )
+
+    def _sessions(self, server: _pg_server.PgServer) -> None:
         with server.session() as session:
             rows = session.rows("SELECT current_setting('max_connections')::int AS most")
             self.facts.max_connections = int(rows[0]["most"])

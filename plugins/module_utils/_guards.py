@@ -99,6 +99,18 @@ def judge(
     return found
 
 
+def last_attempt(lines: Sequence[Line], remedy: str, service: str, since: float) -> Line | None:
+    """Return the last attempt of a remedy on a service, unless an operator began anew after it."""
+    found = None
+    for line in lines:
+        if line.get("event") == "reset":
+            found = None
+        own = (line.get("remedy"), line.get("service")) == (remedy, service)
+        if own and line.get("event") == "attempt" and float(line["time"]) > since:
+            found = line
+    return found
+
+
 def _breaker(
     lines: Sequence[Line], own: Sequence[Line], now: float, limits: Limits
 ) -> float | None:

@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
+    _guards,
+    _ledger,
     _proxy,
     _registry,
     _releases,
@@ -172,6 +175,16 @@ class RaiseMemory:
             return (
                 f"{context.service} has {now} MB, and {context.params['memory_max_mb']} MB are the "
                 "most that a response gives (response_memory_max)"
+            )
+        raised = _guards.last_attempt(
+            _ledger.read(context.params["state_dir"]),
+            *("raise_memory", context.service),
+            time.time() - float(context.params["breaker"]),
+        )
+        if raised:
+            return (
+                f"{context.service} got more memory at {raised['at']} and was killed again: more "
+                "of it does not help, something leaks"
             )
         return ""
 

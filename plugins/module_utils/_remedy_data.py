@@ -17,7 +17,10 @@ from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _checks,
+    _diagnosis_data,
     _one_off,
+    _pg_server,
+    _pg_titles,
     _redis,
     _service_probes,
     _services,
@@ -54,6 +57,9 @@ SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity
 _STATEMENTS = "SELECT * FROM pg_stat_statements ORDER BY total_exec_time DESC"
 _CHECK_SECONDS = 300.0
 _MAX_KEYS = 1000
+# Sessions that are ended from outside when nobody gets in, and how long that may take.
+_ROOM = 4
+_ROOM_SECONDS = 15.0
 
 
 class EndIdle:
@@ -61,22 +67,52 @@ class EndIdle:
 
     def refuse(self, context: Context) -> str:
         """Return why none is to be ended."""
-        with context.database().session() as session:
-            found = session.rows(_IDLE, (_OURS, context.params["idle_in_transaction"]))
         seconds = context.params["idle_in_transaction"]
+        try:
+            with context.database().session() as session:
+                found = bool(session.rows(_IDLE, (_OURS, seconds)))
+        except _pg_server.ServerError as error:
+            if not _pg_titles.FULL.search(str(error)):
+                raise
+            found = bool(self._by_title(context))
         return "" if found else f"no session has been idle in its transaction for {seconds} s now"
+
+    @staticmethod
+    def _by_title(context: Context) -> list[int]:
+        """Return such sessions where nobody gets in to ask, the oldest first."""
+        rows = _pg_titles.look(context.engine, context.database().container)
+        old = _diagnosis_data.forgotten(rows, float(context.params["idle_in_transaction"]))
+        return [int(row["pid"]) for row in old]
+
+    def _make_room(self, context: Context) -> list[str]:
+        """End the oldest few from outside, so that one can get in and judge the others."""
+        try:
+            with context.database().session() as session:
+                session.rows("SELECT 1")
+            return []
+        except _pg_server.ServerError as error:
+            if not _pg_titles.FULL.search(str(error)):
+                raise
+        server = context.database()
+        pids = self._by_title(context)[:_ROOM]
+        if not pids or not _pg_titles.end(context.engine, server.container, pids):
+            raise RemedyError("PostgreSQL lets nobody in, and no session could be ended outside")
+        _pg_server.await_answer(server, _ROOM_SECONDS)
+        return [f"ended {len(pids)} of the oldest from outside, for nobody got in to ask"]
 
     def act(self, context: Context) -> list[str]:
         """End them."""
         seconds = context.params["idle_in_transaction"]
         context.step("end idle transactions")
+        done = self._make_room(context)
         with context.database().session() as session:
             pids = [row["pid"] for row in session.rows(_IDLE, (_OURS, seconds))]
             ended = [row["pid"] for row in session.rows(_END, (pids, _OURS, seconds))]
         context.memo["pids"] = ended
         shown = ", ".join(str(pid) for pid in ended[:20])
         more = f" and {len(ended) - 20} more" if len(ended) > 20 else ""
-        return [f"ended {len(ended)} sessions that were idle in transaction (pids {shown}{more})"]
+        said = f"ended {len(ended)} sessions that were idle in transaction (pids {shown}{more})"
+        return [*done, said]
 
     def wrong(self, context: Context) -> str:
         """Return which of them are still there."""

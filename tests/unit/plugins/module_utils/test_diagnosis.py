@@ -12,6 +12,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _diagnosis,
     _diagnosis_services,
     _incidents,
+    _pg_titles,
     _remedies,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._facts import (
@@ -294,3 +295,35 @@ def test_what_cannot_be_taken_back_needs_its_own_confirmation() -> None:
         *("reset_statistics", "empty_redis", "flush_prefix", "prune_build_cache"),
         *("prune_images", "grow_filesystem"),
     }
+
+
+def test_errors_after_a_release_need_errors() -> None:
+    assert codes(facts("high_error_rate", release=YOUNG)) == ["nothing_wrong"]
+    lines = ['{"status": 500, "path": "/bookings"}'] * 9
+    known = facts("high_error_rate", release=YOUNG, logs={"api": lines})
+    assert codes(known) == ["errors_after_release", "errors_at_one_place"]
+
+
+def test_a_proxy_that_was_stopped_is_the_cause_and_not_its_configuration() -> None:
+    known = facts("api_down", gone("nginx", by_hand="stopped"), checks=[down("api", "proxy")])
+    assert codes(known)[0] == "container_stopped"
+
+
+def test_sessions_are_known_by_their_titles_where_nobody_gets_in() -> None:
+    text = (
+        "up|1000.00|\n"
+        "1|100|postgres \n"
+        "40|50000|postgres: checkpointer \n"
+        "71|60000|postgres: carrental carrental 172.20.0.5(53742) idle in transaction\n"
+        "72|90000|postgres: carrental carrental [local] idle\n"
+        "73|99900|postgres: main: carrental carrental ::1(5) SELECT waiting\n"
+        "cut|"
+    )
+    rows = _pg_titles.parse(text)
+    assert [(row["pid"], row["state"], row["state_s"]) for row in rows] == [
+        (71, "idle in transaction", 400.0),
+        (72, "idle", 100.0),
+        (73, "active", 1.0),
+    ]
+    known = facts("api_down", sessions=rows, max_connections=3, checks=[down("api")])
+    assert codes(known)[0] == "connections_idle_in_transaction"
