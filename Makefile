@@ -16,8 +16,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 DEMO := python3 demo/demo.py
 PLAY := ansible-playbook -i inventories/demo
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# All of whose tests are of the exhaustive tier.
-ONLY_PROOF := several
+# Whose tests are all of the exhaustive tier.
+ONLY_PROOF := eda several
 PROOF_DONE := .build/proof
 BENCH ?= health
 
