@@ -48,7 +48,7 @@ demo-clean: ## Remove the demo: containers, volumes, network, images, state
 .PHONY: lint
 lint: setup ## ansible-lint (production), yamllint, ruff, mypy, changelog
 	@echo "lint: ruff" && ruff check . && ruff format --check .
-	echo "lint: mypy" && mypy plugins demo/driver demo/demo.py molecule tests/bench
+	echo "lint: mypy" && mypy plugins awx demo/driver demo/demo.py molecule tests/bench
 	echo "lint: yamllint" && yamllint --strict .
 	echo "lint: ansible-lint" && ansible-lint -q
 	echo "lint: changelog" && antsibull-changelog lint
@@ -106,6 +106,10 @@ proof: setup ## The exhaustive tier; resumes; rm -r .build/proof to start over
 .PHONY: bench
 bench: setup ## Measure; BENCH=health (default), deploy, data, objects or tuning, into .build/bench
 	@PYTHONPATH=molecule/shared python3 tests/bench/$(BENCH).py
+
+.PHONY: awx
+awx: setup ## What AWX shows, from the playbooks and their roles
+	@python3 awx/generate.py
 
 .PHONY: build
 build: setup ## The archive of the collection
