@@ -114,5 +114,7 @@ awx: setup ## What AWX shows, from the playbooks and their roles
 .PHONY: build
 build: setup ## The archive of the collection
 	@ansible-galaxy collection build --force --output-path .build
+	# Without its version in the name, for execution-environment.yml.
+	cp "$$(ls -t .build/carrental-ops-*.tar.gz | head -1)" .build/carrental-ops.tar.gz
 	echo "install it with: ansible-galaxy collection install --force .build/carrental-ops-*.tar.gz -p PATH"
 	echo "(--force, because inside this clone Ansible finds the clone itself and has nothing to do)"
