@@ -62,6 +62,13 @@ class Alertmanager:
         found: list[dict[str, Any]] = self._call("GET", "/api/v2/alerts?active=true")
         return found
 
+    def firing(self) -> list[dict[str, Any]]:
+        """Return the alerts that fire and that nobody silenced."""
+        found: list[dict[str, Any]] = self._call(
+            "GET", "/api/v2/alerts?active=true&silenced=false&inhibited=false"
+        )
+        return found
+
     def silences(self) -> list[dict[str, Any]]:
         """Return the silences that are in force or will be."""
         listed = self._call("GET", "/api/v2/silences")
