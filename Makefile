@@ -16,7 +16,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 DEMO := python3 demo/demo.py
 PLAY := ansible-playbook -i inventories/demo
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-SCENARIO ?= $(SCENARIOS)
+# All of whose tests are of the exhaustive tier.
+ONLY_PROOF := several
 PROOF_DONE := .build/proof
 BENCH ?= health
 
@@ -63,12 +64,9 @@ sanity: setup ## ansible-test sanity on a copy of the tree
 	@tests/sanity/run.sh
 
 .PHONY: molecule
-molecule: setup ## Scenarios on a server of their own; SCENARIO=x for one
-	@$(DEMO) build
-	$(DEMO) registries
-	$(DEMO) secrets
-	failed=""
-	for scenario in $(SCENARIO); do
+molecule: images ## Scenarios on a server of their own; SCENARIO=x for one
+	@failed=""
+	for scenario in $(or $(SCENARIO),$(filter-out $(ONLY_PROOF),$(SCENARIOS))); do
 	  echo "== molecule $$scenario"
 	  SECONDS=0
 	  # What it remembers of an earlier run would let it skip create and prepare.
@@ -85,20 +83,32 @@ molecule: setup ## Scenarios on a server of their own; SCENARIO=x for one
 	if [[ -n $$failed ]]; then echo "make molecule: failed:$$failed"; exit 1; fi
 
 .PHONY: test
-test: lint unit sanity molecule ## Everything that CI runs
-	@echo "make test: all passed"
+test: setup ## Everything that CI runs
+	@# One core builds images while the other one reads code.
+	$(MAKE) --jobs=2 checks images
+	$(MAKE) molecule
+	echo "make test: all passed"
 
-.PHONY: proof
-proof: setup ## The exhaustive tier; resumes; rm -r .build/proof to start over
-	@mkdir -p $(PROOF_DONE)
-	$(DEMO) build
+.PHONY: checks images
+checks:
+	@$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) sanity
+
+images: setup
+	@$(DEMO) build
 	$(DEMO) registries
 	$(DEMO) secrets
-	for scenario in $(SCENARIO); do
+
+.PHONY: proof
+proof: images ## The exhaustive tier; resumes; rm -r .build/proof to start over
+	@mkdir -p $(PROOF_DONE)
+	for scenario in $(or $(SCENARIO),$(SCENARIOS)); do
 	  if [[ -e $(PROOF_DONE)/$$scenario ]]; then echo "== proof $$scenario: done before"; continue; fi
 	  echo "== proof $$scenario"
 	  molecule reset --scenario-name "$$scenario" >/dev/null 2>&1
 	  CARRENTAL_TIER=proof molecule test --scenario-name "$$scenario" --destroy never
+	  molecule destroy --scenario-name "$$scenario" >/dev/null 2>&1
 	  touch $(PROOF_DONE)/$$scenario
 	done
 	echo "make proof: all passed"

@@ -33,8 +33,12 @@ from urllib.parse import urlsplit
 from load_judge import OK, Attempt, Ledger
 from load_wire import BrokenError, Connection, context
 from support import HTTPS, on_server
+from tiers import PROOF
 
-RATE = 165.0
+# What must hold, and a rate that a busy machine of CI reaches as well: there the load itself
+# would be what fails.
+FULL_RATE = 165.0
+RATE = FULL_RATE if PROOF else 60.0
 KEPT_CONNECTIONS = 40
 IN_FLIGHT_MAX = 500
 ANSWER_SECONDS = 15.0

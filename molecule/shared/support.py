@@ -163,6 +163,13 @@ def fetch(path: str, base: str = HTTPS) -> tuple[int, str]:
     return int(code or 0), body
 
 
+def serving() -> str:
+    """The git sha that answers through the proxy."""
+    code, body = fetch("/api/v1/health")
+    assert code == 200, body
+    return str(json.loads(body)["version"])
+
+
 def eventually(probe: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait until ``probe`` holds; the limit only bounds a failure."""
     deadline = time.monotonic() + seconds
@@ -173,6 +180,7 @@ def eventually(probe: Callable[[], bool], what: str, seconds: float = 60) -> Non
 
 
 STATE = "/opt/carrental/.ops"
+GHCR = "ghcr.carrental.test"
 _ENVIRONMENT = "/etc/environment"
 
 
@@ -247,3 +255,16 @@ def tree(reports: bool = True) -> str:
         f"cd /opt/carrental && find . {skip} -printf '%p %m %u %s %C@\\n' | sort;"
         f" find . {skip} -type f -exec sha256sum {{}} + | sort",
     )
+
+
+@contextmanager
+def no_registry() -> Iterator[None]:
+    """A server on which the registry answers nobody."""
+    hosts = on_server("cat", "/etc/hosts")
+    on_server("tee", "-a", "/etc/hosts", stdin=f"\n127.0.0.1 {GHCR}\n")
+    try:
+        pull = on_server("docker", "pull", f"{GHCR}:5000/carrental/backend:x", check=False)
+        assert "refused" in pull or not pull, pull
+        yield
+    finally:
+        on_server("tee", "/etc/hosts", stdin=hosts + "\n")

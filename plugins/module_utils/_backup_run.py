@@ -38,6 +38,10 @@ _NAMES_TRIED = 60
 _UNCHANGED = " Nothing was changed."
 
 
+class EmptyError(BackupError):
+    """The database has no table: a backup would hold nothing."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is wanted of a backup."""
@@ -89,7 +93,7 @@ def plan(source: Source, wish: Wish) -> Plan:
         return _plan(source, wish)
     except BackupError as error:
         said = str(error).removesuffix(_UNCHANGED)
-        raise BackupError(f"{said}{_UNCHANGED}") from error
+        raise type(error)(f"{said}{_UNCHANGED}") from error
 
 
 def _plan(source: Source, wish: Wish) -> Plan:
@@ -100,7 +104,7 @@ def _plan(source: Source, wish: Wish) -> Plan:
         facts = session.facts()
     size = int(facts["database"]["size_bytes"])
     if not facts["table_count"]:
-        raise BackupError(
+        raise EmptyError(
             f"{source.place} has no table: a backup of it holds nothing; check carrental_database."
         )
     backups = _backups.listing(wish.directory)

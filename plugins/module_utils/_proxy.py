@@ -69,6 +69,18 @@ def pinned(hosts: str) -> dict[str, frozenset[str]]:
     return {name: frozenset(addresses) for name, addresses in found.items()}
 
 
+def of_others(
+    pins: Mapping[str, Collection[str]], own: Collection[str], alive: Collection[str]
+) -> dict[str, Collection[str]]:
+    """Return the pins that are none of a service's: what stays when its own go.
+
+    :param own: names of the service.
+    :param alive: names that some service has. One that nobody has any more was that of a
+        container that is gone, as there is with each replica less.
+    """
+    return {name: to for name, to in pins.items() if name in alive and name not in own}
+
+
 def with_pins(hosts: str, pins: Mapping[str, Collection[str]]) -> str:
     """Return the text of a hosts file that holds these pins and no others."""
     kept = [line for line in hosts.splitlines() if not line.rstrip().endswith(MARK)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -229,6 +229,11 @@ class Switch:
                 names.update(names_of(one))
         return sorted(names)
 
+    def _pins_of_others(self, proxy: Nginx, services: Iterable[str]) -> dict[str, Collection[str]]:
+        own = {one for name in services for one in self._names(name)}
+        alive = {one for name in _compose.services(self._model) for one in self._names(name)}
+        return _proxy.of_others(proxy.pins(), own, alive)
+
     def _pinned(self, name: str) -> frozenset[str]:
         found: set[str] = set()
         for proxy in self.proxies:
@@ -422,7 +427,7 @@ class Switch:
             if not found or "" in found:
                 raise SwitchError(f"{name} has no address to lead to", "", [name])
         for proxy in self.proxies:
-            pins = dict(proxy.pins())
+            pins = self._pins_of_others(proxy, wanted)
             for name, found in wanted.items():
                 pins.update(dict.fromkeys(self._names(name), found))
             proxy.write_pins(pins)
@@ -532,8 +537,7 @@ class Switch:
     def _unpin(self, looks: Mapping[str, Look]) -> None:
         """Take the pins away. No reload: the names lead to the same containers without them."""
         for proxy in self.proxies:
-            names = {one for name in looks for one in self._names(name)}
-            proxy.write_pins({one: to for one, to in proxy.pins().items() if one not in names})
+            proxy.write_pins(self._pins_of_others(proxy, looks))
 
 
 def fit(proxies: Iterable[Nginx], names: Iterable[str]) -> tuple[list[Nginx], list[str]]:

@@ -82,6 +82,11 @@ options:
         made then. V(0) makes one in any case.
     type: int
     default: 0
+  allow_empty:
+    description:
+      - Whether a database without a table is no failure. Nothing is made then, and RV(empty) says why.
+    type: bool
+    default: false
   min_ratio:
     description:
       - A backup with less than this part of the tables or rows of the verified one before is kept,
@@ -154,6 +159,11 @@ manifest:
   returned: when there is one
   type: dict
   sample: {"database": {"name": "carrental"}, "tables": {"public.bookings": 61234}}
+empty:
+  description: Why there is no backup, where O(allow_empty) lets that be.
+  returned: when the database has no table
+  type: str
+  sample: "shop in shop-db-1 has no table: a backup of it holds nothing; check carrental_database."
 numbers:
   description: Seconds that the steps took.
   returned: when something was done
@@ -263,6 +273,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
             "backup": {"type": "str", "default": "latest"},
             "max_age": {"type": "int", "default": 0},
+            "allow_empty": {"type": "bool", "default": False},
             "metrics_dir": {"type": "path"},
         },
         supports_check_mode=True,
@@ -271,6 +282,10 @@ def main() -> None:
     work = present if run.params["state"] == "present" else verified
     try:
         result = work(run)
+    except _backup_run.EmptyError as error:
+        if not run.params["allow_empty"]:
+            run.fail(str(error))
+        result = {"changed": False, "empty": str(error), "actions": []}
     except _backup_run.SuspectError as error:
         run.fail(str(error), changed=True, backup=error.backup.as_dict())
     except _EXPECTED as error:

@@ -24,7 +24,7 @@ from typing import Any
 
 import results
 import state
-from load import Result, begun_by_the_proxy, load
+from load import FULL_RATE, Result, begun_by_the_proxy, load
 from support import HTTPS, Run, eventually, fetch, inspect, on_server, playbook, release
 from variants import nginx_1_30
 
@@ -77,7 +77,7 @@ class Row:
 def under_load(way: str, act: Callable[[], str], seconds_max: float = 1200) -> Row:
     """Do something under the load; its answer is the verdict."""
     print(f"  {way} ...", flush=True)
-    with load(seconds_max=seconds_max) as running:
+    with load(seconds_max=seconds_max, rate=FULL_RATE) as running:
         time.sleep(AROUND_SECONDS)
         started = time.monotonic()
         verdict = act()

@@ -179,6 +179,7 @@ def test_what_cannot_be_backed_up_is_refused_in_a_sentence(
     assert files() == before
 
 
+@proof
 def test_deploy_has_a_backup_from_before_its_migrations() -> None:
     before = set(manifests())
     run = playbook("deploy", deploy_version=release("v2"), deploy_watch=False)

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from support import Run, fetch, inspect, on_server, playbook, release, sql, tree
+from support import Run, inspect, on_server, playbook, release, serving, sql, tree
 from tiers import proof
 
 GHCR = "ghcr.carrental.test:5000/carrental"
@@ -28,13 +28,6 @@ def local_images() -> set[str]:
         "docker", "images", "--all", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", "--no-trunc"
     )
     return set(listed.splitlines())
-
-
-def serving() -> str:
-    """The git sha that answers through the proxy."""
-    code, body = fetch("/api/v1/health")
-    assert code == 200, body
-    return str(json.loads(body)["version"])
 
 
 def newest_record() -> dict[str, Any]:
@@ -175,13 +168,16 @@ def test_v2_arrives_whole_without_touching_data_services() -> None:
     for service in STATEFUL:
         assert after[service] == before[service], f"{service} was touched"
     assert after["api"] != before["api"]
+    # The way back behind the migration: a backup from before it, which the record names.
+    kept = on_server("ls", "/opt/carrental/backups").split()
+    assert f"{newest_record()['backup_id']}.json" in kept, kept
     # No secret in what was printed, kept, or visible in the process list meanwhile.
     assert len(secrets) >= 4
     assert len(seen) > 5
     for secret in secrets:
         assert secret not in run.output
-        kept = on_server("grep", "-raFl", secret, "/opt/carrental/.ops", check=False)
-        assert kept == "", f"a secret is kept in {kept}"
+        found = on_server("grep", "-raFl", secret, "/opt/carrental/.ops", check=False)
+        assert found == "", f"a secret is kept in {found}"
         assert not any(secret in snapshot for snapshot in seen)
 
     again = playbook("deploy", deploy_version=release("v2"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support import Run, fetch, inspect, on_server, playbook, release, tree
+from support import Run, fetch, inspect, on_server, playbook, release, serving, tree
 from tiers import proof
 
 GHCR = "ghcr.carrental.test:5000/carrental"
@@ -118,12 +118,6 @@ def clone() -> tuple[str, str]:
     """The commit that is checked out, and what differs from it; untracked files do not count."""
     git = f"git -C {ROOT} --no-optional-locks"
     return as_deploy(f"{git} rev-parse HEAD"), as_deploy(f"{git} status --short -uno")
-
-
-def serving() -> str:
-    code, body = fetch("/api/v1/health")
-    assert code == 200, body
-    return str(json.loads(body)["version"])
 
 
 def newest_record() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from support import Run, eventually, fetch, inspect, on_server, playbook, release
+from support import Run, eventually, fetch, inspect, on_server, playbook, release, serving
 from tiers import proof
 
 STATE = "/opt/carrental/.ops"
@@ -73,12 +73,6 @@ def has_images(record: dict[str, Any]) -> bool:
 def clean_up() -> None:
     for command in PRUNES:
         on_server("sh", "-c", command)
-
-
-def serving() -> str:
-    code, body = fetch("/api/v1/health")
-    assert code == 200, body
-    return str(json.loads(body)["version"])
 
 
 def test_clean_up_of_the_runbook_leaves_the_release_and_the_way_back(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from support import SERVER, Run, fetch, inspect, on_server, playbook, release, sql, tree
+from support import SERVER, Run, inspect, on_server, playbook, release, serving, sql, tree
 from tiers import proof
 
 NGINX_CONF = "/opt/carrental/nginx/nginx.conf"
@@ -28,12 +28,6 @@ def containers() -> dict[str, str]:
 
 def images() -> set[str]:
     return set(on_server("docker", "images", "-aq", "--no-trunc").split())
-
-
-def serving() -> str:
-    code, body = fetch("/api/v1/health")
-    assert code == 200, body
-    return str(json.loads(body)["version"])
 
 
 def records() -> list[str]:

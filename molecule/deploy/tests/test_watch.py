@@ -30,6 +30,7 @@ def put_back() -> None:
         assert run.code == 0, run.output
 
 
+@proof
 def test_errors_that_only_customers_meet_are_found_within_three_samples() -> None:
     with load(rate=RATE) as running:
         run = playbook("deploy", deploy_version=release("fails-later"), deploy_watch_window=WINDOW)

@@ -3,24 +3,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
-from load import Result, begun_by_the_proxy, load
-from support import REPO, fetch, inspect, on_server, playbook, release
+from load import RATE, Result, begun_by_the_proxy, load
+from support import REPO, inspect, on_server, playbook, release, serving
 from tiers import proof
 from variants import MIN_TIMEOUT, nginx_1_30
 
 # Given up after this; the field's default is longer.
 HEALTHY_TIMEOUT = 30
-
-
-def serving() -> str:
-    """The git sha that answers through the proxy."""
-    code, body = fetch("/api/v1/health")
-    assert code == 200, body
-    return str(json.loads(body)["version"])
 
 
 def other() -> str:
@@ -29,7 +21,7 @@ def other() -> str:
 
 
 def assert_nothing_lost(seen: Result) -> None:
-    assert seen.rate >= 150, seen
+    assert seen.rate >= 0.9 * RATE, seen
     assert seen.not_sent == 0, seen
     assert seen.failed == 0, seen
     # An old nginx closes idle connections when it reloads; it had read nothing from them.

@@ -130,6 +130,7 @@ def test_a_killed_controller_leaves_a_task_that_keeps_others_out() -> None:
     assert lock() == {}
 
 
+@proof
 def test_a_freeze_refuses_deploy_and_not_health() -> None:
     asked = {"lock_freeze": "summer sale", "lock_until": "2999-01-01T06:00Z"}
     frozen = playbook("lock", **asked, operation_who="carla")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support import REPO, Run, on_server, playbook
+from tiers import proof
 
 INVENTORY = str(REPO / "molecule/other_stack/inventory")
 # The two ports of the proxy as the machine of the tests sees them.
@@ -117,6 +118,7 @@ def test_nothing_to_do_is_said_and_nothing_is_done() -> None:
     assert containers("store") == before
 
 
+@proof
 def test_release_that_does_not_answer_reaches_no_customer() -> None:
     with customers() as seen:
         done = run("deploy", deploy_version="2026.4", deploy_healthy_timeout=10)
@@ -126,6 +128,7 @@ def test_release_that_does_not_answer_reaches_no_customer() -> None:
     assert list(containers("store").values()) == ["2026.2", "2026.2"]
 
 
+@proof
 def test_rollback_without_a_failed_request() -> None:
     with customers() as seen:
         done = run("rollback", rollback_to="previous")

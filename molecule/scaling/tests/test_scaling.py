@@ -113,7 +113,6 @@ def without_a_failed_request(number: int) -> None:
     nothing_left()
 
 
-@proof
 def test_fewer_without_a_failed_request() -> None:
     replicas(3)
     without_a_failed_request(1)

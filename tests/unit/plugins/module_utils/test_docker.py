@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socketserver
 import struct
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _docker, _exec_stream
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container, Docker
+from serving import serving
 
 
 def container(**changes: Any) -> Container:
@@ -150,11 +150,9 @@ class Engine(BaseHTTPRequestHandler):
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[tuple[Docker, dict[str, Any]]]:
     path = tmp_path / "docker.sock"
-    with socketserver.ThreadingUnixStreamServer(str(path), Engine) as server:
+    with serving(socketserver.ThreadingUnixStreamServer(str(path), Engine)) as server:
         server.answers = {}  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield Docker(str(path), 0.5), server.answers  # type: ignore[attr-defined]
-        server.shutdown()
 
 
 def test_execute_joins_what_was_printed(engine: tuple[Docker, dict[str, Any]]) -> None:

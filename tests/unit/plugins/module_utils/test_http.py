@@ -21,6 +21,7 @@ from ansible_collections.carrental.ops.plugins.module_utils._checks import Subje
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from serving import serving
 
 API = Subject("api", "API", "P1", "API is healthy", "API is not responding")
 NGINX = Subject("nginx", "Nginx", "P1", "Nginx is serving", "Nginx is not serving")
@@ -42,10 +43,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serve(server: ThreadingHTTPServer) -> Iterator[int]:
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
+    with serving(server):
+        yield server.server_address[1]
 
 
 @pytest.fixture

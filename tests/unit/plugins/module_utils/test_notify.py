@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _notify
 from ansible_collections.carrental.ops.plugins.module_utils._notify import Message, NotifyError
+from serving import serving
 
 MESSAGE = Message("P2", "operation", "deploy failed", "why", {"server": "vps"})
 TAKEN: list[tuple[str, dict[str, Any]]] = []
@@ -34,9 +34,8 @@ class Sink(BaseHTTPRequestHandler):
 def sink() -> Iterator[str]:
     TAKEN.clear()
     server = HTTPServer(("127.0.0.1", 0), Sink)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def test_a_channel_without_severities_hears_of_all() -> None:

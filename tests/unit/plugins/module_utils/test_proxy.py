@@ -25,6 +25,12 @@ def test_names_of_one_address_share_a_line_and_replicas_have_one_each() -> None:
     ]
 
 
+def test_pins_of_a_container_that_is_gone_go_with_its_service() -> None:
+    pins = {"api": ["10.0.0.1"], "carrental-api-3": ["10.0.0.1"], "web": ["10.0.0.8"]}
+    left = _proxy.of_others(pins, own=["api"], alive=["api", "web"])
+    assert left == {"web": ["10.0.0.8"]}
+
+
 def test_lines_of_others_are_no_pins() -> None:
     assert _proxy.pinned("10.0.0.1 api\n10.0.0.2 api # somebody\n") == {}
 

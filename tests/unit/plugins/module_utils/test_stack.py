@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,6 +35,7 @@ from ansible_collections.carrental.ops.plugins.module_utils._stack import (
     Request,
     check_stack,
 )
+from serving import serving
 
 API = Subject("api", "API", "P1", "API is healthy", "API is not responding")
 IMAGE, OTHER_IMAGE = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -160,12 +160,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     engine.containers = found.containers  # type: ignore[attr-defined]
     found.site.status = 200
     found.site.document = {"status": "ok", "version": "2.0"}
-    for server in (engine, site):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield found
-    for server in (engine, site):
-        server.shutdown()
-        server.server_close()
+    with serving(engine), serving(site):
+        yield found
 
 
 def test_all_is_well(world: World) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _verification
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
+from serving import serving
 
 VERSION = "e849ff1"
 
@@ -35,10 +35,8 @@ def server() -> Iterator[int]:
             pass
 
     one = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=one.serve_forever, daemon=True).start()
-    yield one.server_address[1]
-    one.shutdown()
-    one.server_close()
+    with serving(one):
+        yield one.server_address[1]
 
 
 def container(service: str, **state: Any) -> Container:

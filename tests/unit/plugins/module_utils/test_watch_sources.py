@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,6 +19,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _watch_sources,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
+from serving import serving
 
 METRICS = """\
 # TYPE api_requests_total counter
@@ -52,15 +52,13 @@ class Server:
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.port = int(self.server.server_address[1])
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 @pytest.fixture(name="server")
 def a_server() -> Iterator[Server]:
     one = Server()
-    yield one
-    one.server.shutdown()
-    one.server.server_close()
+    with serving(one.server):
+        yield one
 
 
 class Engine:
