@@ -460,8 +460,9 @@ def test_no_flipped_bit_loses_a_row(name: str) -> None:
     found = json.loads(said)
     assert found["tried"] == 100
     assert found["lost"] == []
-    # What passes is what changes nothing of a row: a comment, a time.
-    assert found["refused"] > 80, found
+    # What passes changes no row: a time, a comment, a definition. A small dump is mostly that, and
+    # only a manifest has its checksum.
+    assert found["refused"] > 50, found
     assert (rows(), oid()) == (before, live)
     assert databases() == ["carrental", "postgres"]
 
