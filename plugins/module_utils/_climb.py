@@ -29,6 +29,7 @@ from ansible_collections.carrental.ops.plugins.module_utils._incidents import Ca
 from ansible_collections.carrental.ops.plugins.module_utils._redis import RedisError
 from ansible_collections.carrental.ops.plugins.module_utils._releases import ReleaseError
 from ansible_collections.carrental.ops.plugins.module_utils._remedy import (
+    WELL,
     Action,
     Context,
     ForService,
@@ -192,6 +193,10 @@ class Climb:
                 # A heavier remedy is no way around a lighter one that has to rest.
                 self._halted.add(what)
             why = why or self._refused(rung)
+            if why.endswith(WELL):
+                # Another remedy helped it, too.
+                self._over[what] = True
+                continue
             if why:
                 self.done.skipped.append(
                     {"remedy": rung.remedy.name, "service": rung.cause.service, "why": why}
