@@ -23,7 +23,6 @@ from ansible_collections.carrental.ops.plugins.module_utils._engine import Engin
 from ansible_collections.carrental.ops.plugins.module_utils._incidents import Cause
 from ansible_collections.carrental.ops.plugins.module_utils._running import Project
 
-
 # Why a remedy for a service is not needed any more.
 WELL = "does its work again"
 

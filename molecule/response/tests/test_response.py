@@ -401,3 +401,30 @@ def test_a_release_that_does_not_stay_up_is_gone_back_from_when_confirmed() -> N
     assert gone.code == 0, gone.output
     assert attempts(gone) == [("rollback_release", "fixed")]
     assert json.loads(fetch("/api/v1/health")[1])["version"] == release("v1")
+
+
+@proof
+def test_sessions_that_take_every_place_are_ended_although_nobody_gets_in() -> None:
+    script = (
+        "for i in $(seq 120); do (echo 'BEGIN; SELECT 1;'; sleep 600) "
+        "| psql -U carrental -d carrental >/dev/null 2>&1 & done; wait"
+    )
+    on_server(
+        *("docker", "exec", "-d", "-e", "PGAPPNAME=forgetful", "postgres", "sh", "-c", script)
+    )
+    eventually(
+        lambda: "too many clients" in on_server("docker", "logs", "--tail", "50", "postgres"),
+        "every place is taken",
+        60,
+    )
+    time.sleep(4)
+    run = respond(
+        "db_connections",
+        **AGAIN,
+        response_idle_in_transaction=3,
+        response_confirm=["end_idle_transactions"],
+    )
+    assert run.code == 0, run.output
+    assert cause(run) == ("postgres", "connections_idle_in_transaction")
+    assert ("end_idle_transactions", "fixed") in attempts(run)
+    assert int(sessions()) < 20
