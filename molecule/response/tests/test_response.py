@@ -413,7 +413,7 @@ def test_sessions_that_take_every_place_are_ended_although_nobody_gets_in() -> N
         *("docker", "exec", "-d", "-e", "PGAPPNAME=forgetful", "postgres", "sh", "-c", script)
     )
     eventually(
-        lambda: "too many clients" in on_server("docker", "logs", "--tail", "50", "postgres"),
+        lambda: "too many clients" in on_server("sh", "-c", "docker logs --tail 50 postgres 2>&1"),
         "every place is taken",
         60,
     )
