@@ -170,6 +170,8 @@ class Climb:
         self.done = Climbed()
         self._over: dict[tuple[str, str], bool] = {}
         self._halted: set[tuple[str, str]] = set()
+        # Attempts of this climb.
+        self._own: set[str] = set()
 
     def climb(self, ladder: Sequence[_remedies.Rung]) -> Climbed:
         """Try what may be tried, until what is wrong is over."""
@@ -216,6 +218,7 @@ class Climb:
         first, rest = ladder[0], ladder[1:]
         began = time.monotonic()
         attempt = self._last(first)
+        self._own.add(attempt)
         context = self._context(first)
         wrong = self._await(context, _BY_ROLE)
         self._end(first, attempt, wrong, [], began)
@@ -267,6 +270,7 @@ class Climb:
             rung.cause.service,
             time.time(),
             self.limits,
+            climb=self._own,
         )
         return "; ".join(reasons)
 
@@ -280,6 +284,7 @@ class Climb:
             return str(error).rstrip(".")
 
     def _note(self, rung: _remedies.Rung, attempt: str) -> None:
+        self._own.add(attempt)
         _ledger.note(
             self.state_dir,
             "attempt",
