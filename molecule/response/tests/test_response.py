@@ -390,7 +390,8 @@ def test_nothing_is_guessed() -> None:
 
 @proof
 def test_a_release_that_does_not_stay_up_is_gone_back_from_when_confirmed() -> None:
-    assert playbook("deploy", deploy_version=release("v2")).code == 0
+    deployed = playbook("deploy", deploy_version=release("v2"))
+    assert deployed.code == 0, deployed.output
     on_server("docker", "exec", "-u", "0", "api", "rm", "server.js")
     on_server("docker", "restart", "-t", "1", "api")
     eventually(lambda: int(inspect("api", "{{.RestartCount}}")) > 2, "it dies again and again", 60)
