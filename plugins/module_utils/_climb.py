@@ -29,6 +29,7 @@ from ansible_collections.carrental.ops.plugins.module_utils._incidents import Ca
 from ansible_collections.carrental.ops.plugins.module_utils._redis import RedisError
 from ansible_collections.carrental.ops.plugins.module_utils._releases import ReleaseError
 from ansible_collections.carrental.ops.plugins.module_utils._remedy import (
+    WELL,
     Action,
     Context,
     ForService,
@@ -169,6 +170,8 @@ class Climb:
         self.done = Climbed()
         self._over: dict[tuple[str, str], bool] = {}
         self._halted: set[tuple[str, str]] = set()
+        # Attempts of this climb.
+        self._own: set[str] = set()
 
     def climb(self, ladder: Sequence[_remedies.Rung]) -> Climbed:
         """Try what may be tried, until what is wrong is over."""
@@ -192,6 +195,10 @@ class Climb:
                 # A heavier remedy is no way around a lighter one that has to rest.
                 self._halted.add(what)
             why = why or self._refused(rung)
+            if why.endswith(WELL):
+                # Another remedy helped it, too.
+                self._over[what] = True
+                continue
             if why:
                 self.done.skipped.append(
                     {"remedy": rung.remedy.name, "service": rung.cause.service, "why": why}
@@ -211,6 +218,7 @@ class Climb:
         first, rest = ladder[0], ladder[1:]
         began = time.monotonic()
         attempt = self._last(first)
+        self._own.add(attempt)
         context = self._context(first)
         wrong = self._await(context, _BY_ROLE)
         self._end(first, attempt, wrong, [], began)
@@ -262,6 +270,7 @@ class Climb:
             rung.cause.service,
             time.time(),
             self.limits,
+            climb=self._own,
         )
         return "; ".join(reasons)
 
@@ -275,6 +284,7 @@ class Climb:
             return str(error).rstrip(".")
 
     def _note(self, rung: _remedies.Rung, attempt: str) -> None:
+        self._own.add(attempt)
         _ledger.note(
             self.state_dir,
             "attempt",

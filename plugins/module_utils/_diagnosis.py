@@ -33,7 +33,7 @@ def diagnose(facts: Facts, settings: Settings) -> list[Cause]:
     topics = _incidents.INCIDENTS[facts.incident].topics
     database = next((one.service for one in facts.containers if one.role == "database"), "")
     if database and "database" in topics:
-        found += _diagnosis_data.database(facts, database, settings)
+        found = _explained(found, _diagnosis_data.database(facts, database, settings))
     if database and "slow" in topics:
         found += _diagnosis_data.slow(facts, database)
     if "disk" in topics:
@@ -49,6 +49,17 @@ def diagnose(facts: Facts, settings: Settings) -> list[Cause]:
     if not found:
         found = [_nothing(facts)]
     return sorted(found, key=lambda one: one.rank)
+
+
+def _explained(found: list[Cause], connections: list[Cause]) -> list[Cause]:
+    """Return all causes; that a database lets nobody in is no cause beside who has its places."""
+    taken = [one for one in connections if one.code != "connections_pool_too_large"]
+    silent = [
+        one
+        for one in found
+        if taken and one.code == "container_unhealthy" and one.service == taken[0].service
+    ]
+    return [one for one in found if one not in silent] + connections
 
 
 def _services(facts: Facts, settings: Settings) -> list[Cause]:

@@ -95,11 +95,15 @@ def container(facts: Facts, seen: Seen, settings: Settings) -> Cause | None:
 
 def _failing(facts: Facts, seen: Seen, loops: bool, is_recent: bool) -> tuple[str, str]:
     """Return the cause of a container that does not run, or never for long, and what shows it."""
-    own_files = _said(facts, seen, _REDIS_DAMAGED) if seen.role == "cache" else ""
+    # The log also has what it said in earlier lives: one that was stopped did not end by itself.
+    ended_by_itself = not seen.by_hand and (loops or seen.exit_code != 0)
+    own_files = ""
+    if seen.role == "cache" and ended_by_itself:
+        own_files = _said(facts, seen, _REDIS_DAMAGED)
     damaged = seen.start_error if _DAMAGED.search(seen.start_error) else ""
     if not damaged and (loops or seen.exit_code in _NOT_FOUND):
         damaged = _said(facts, seen, _DAMAGED, 40)
-    broken = is_recent and not seen.by_hand and (loops or seen.exit_code != 0)
+    broken = is_recent and ended_by_itself
     never_ran = seen.status == "created" or bool(seen.start_error and not seen.running)
     ended = "container_stopped" if _stopped(seen) else "container_died"
     possible = (

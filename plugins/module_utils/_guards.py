@@ -10,7 +10,7 @@ could go on for ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +55,26 @@ def _attempts(lines: Sequence[Line], now: float, seconds: float) -> list[Line]:
 
 
 def judge(
-    lines: Sequence[Line], remedy: str, service: str, now: float, limits: Limits
+    lines: Sequence[Line],
+    remedy: str,
+    service: str,
+    now: float,
+    limits: Limits,
+    *,
+    climb: Collection[str] = (),
 ) -> list[str]:
     """Return why a remedy may not be tried on a service now; nothing when it may.
 
     :param lines: of the ledger, oldest first.
     :param now: seconds since the epoch.
+    :param climb: ids of the attempts of this response, in which one remedy follows the other.
     """
     found = []
+    # What an earlier response ended with: people know of it, and it is their turn.
+    before = [
+        line for line in lines if line.get("service") == service and line.get("id") not in climb
+    ]
+    handed_on = _breaker(lines, before, now, limits)
     own = [line for line in lines if (line.get("remedy"), line.get("service")) == (remedy, service)]
     day = _attempts(own, now, 86400)
     hour = _attempts(own, now, 3600)
@@ -72,6 +84,11 @@ def judge(
         found.append(
             f"{remedy} did not help {service} {_span(now - open_since)} ago, so it is not tried "
             "again (breaker); -e response_reset=true closes it when you know more"
+        )
+    elif handed_on is not None:
+        found.append(
+            f"the last remedy for {service} did not help {_span(now - handed_on)} ago, and that "
+            "was handed on to people (breaker); -e response_reset=true closes it when you know more"
         )
     last = day[-1] if day else None
     if last is not None:

@@ -52,7 +52,7 @@ def append(state_dir: str, operation: str, event: str, **facts: Any) -> None:
     append_file(path(state_dir, operation), state_dir, event, **facts)
 
 
-def append_file(file: str, state_dir: str, event: str, **facts: Any) -> None:
+def append_file(file: str, state_dir: str, event: str, /, **facts: Any) -> None:
     """Add a line to a file below the directory of state, on disk when this returns.
 
     :raises OSError: when it cannot be written.

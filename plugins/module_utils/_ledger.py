@@ -47,7 +47,7 @@ def read(state_dir: str) -> list[_journal.Line]:
     return [line for line in lines if float(line.get("time", 0)) > limit]
 
 
-def note(state_dir: str, event: str, **facts: Any) -> None:
+def note(state_dir: str, event: str, /, **facts: Any) -> None:
     """Add a line, on disk when this returns.
 
     :raises LedgerError: it cannot be written. What cannot be counted must not be tried.

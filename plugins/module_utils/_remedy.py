@@ -23,6 +23,9 @@ from ansible_collections.carrental.ops.plugins.module_utils._engine import Engin
 from ansible_collections.carrental.ops.plugins.module_utils._incidents import Cause
 from ansible_collections.carrental.ops.plugins.module_utils._running import Project
 
+# Why a remedy for a service is not needed any more.
+WELL = "does its work again"
+
 
 class RemedyError(Exception):
     """A remedy that could not be carried out; the text is a whole sentence without its end."""
@@ -154,7 +157,7 @@ class ForService:
 
     def refuse(self, context: Context) -> str:
         """Return why its precondition does not hold now."""
-        return "" if context.unwell() else f"{context.service} does its work again"
+        return "" if context.unwell() else f"{context.service} {WELL}"
 
     def wrong(self, context: Context) -> str:
         """Return what the service still lacks."""

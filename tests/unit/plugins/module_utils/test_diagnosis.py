@@ -155,6 +155,9 @@ def test_redis_that_cannot_read_its_files() -> None:
     loop = gone("redis", status="restarting", deaths=3, exit_code=1)
     log = ["# Bad file format reading the append only file appendonly.aof.1.incr.aof"]
     assert codes(facts("redis_down", loop, logs={"redis": log})) == ["redis_data_damaged"]
+    # Repaired since, and stopped by somebody: the log still has the old line.
+    stopped = gone("redis", by_hand="stopped")
+    assert codes(facts("redis_down", stopped, logs={"redis": log})) == ["container_stopped"]
 
 
 def test_a_missing_container_is_told() -> None:

@@ -89,3 +89,13 @@ def test_a_diagnosis_is_no_answer_where_acting_is_asked_for() -> None:
     lines.append({"event": "answered", "alerts": ["a@1"], "mode": "act"})
     assert _guards.answered(lines, ["a@1"], "act").keys() == {"a@1"}
     assert _guards.answered(lines, ["a@1"], "diagnose").keys() == {"a@1"}
+
+
+def test_after_a_response_that_did_not_help_it_is_the_turn_of_people() -> None:
+    """No other remedy for that service steps in, but within the same climb."""
+    other = attempt(4000, "ineffective", remedy="repull_image")
+    assert "handed on to people" in judged(other)
+    own = {str(line["id"]) for line in other}
+    assert _guards.judge(other, "start_container", "redis", NOW, LIMITS, climb=own) == []
+    elsewhere = attempt(4000, "ineffective", remedy="repull_image", service="minio")
+    assert judged(elsewhere) == ""
