@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write ``job_templates.yml``: what AWX shows of the playbooks, from what they say of themselves.
 
-    awx/generate.py            writes the file
-    awx/generate.py --check    ends with 1 when the file is not what it would write
+    python3 awx/generate.py            writes the file
+    python3 awx/generate.py --check    ends with 1 when the file is not what it would write
 
 A playbook that runs a role on servers becomes two job templates, one of them in check mode.
 The survey asks for the settings that the header of the playbook names in its commands, with the

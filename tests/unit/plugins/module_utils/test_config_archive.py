@@ -9,7 +9,7 @@ import sqlite3
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _config_archive as archive
@@ -183,7 +183,10 @@ def given_back(brought: Path, engine: Container, check: bool = False) -> _config
         *(root, f"{root}/.ops", "", "", (), "carrental"),
         databases={"grafana": "/var/lib/grafana.d/grafana.db", "other": "/x.db"},
     )
-    step = lambda *_names, **_facts: None  # noqa: E731
+
+    def step(*_names: str, **_facts: Any) -> None:
+        """Note nothing."""
+
     return _config_backup.restore_databases(cast(Engine, engine), wish, check, step)
 
 
