@@ -16,8 +16,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 DEMO := python3 demo/demo.py
 PLAY := ansible-playbook -i inventories/demo
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# All of whose tests are of the exhaustive tier.
-ONLY_PROOF := several
+# Whose tests are all of the exhaustive tier.
+ONLY_PROOF := eda several
 PROOF_DONE := .build/proof
 BENCH ?= health
 
@@ -49,7 +49,7 @@ demo-clean: ## Remove the demo: containers, volumes, network, images, state
 .PHONY: lint
 lint: setup ## ansible-lint (production), yamllint, ruff, mypy, changelog
 	@echo "lint: ruff" && ruff check . && ruff format --check .
-	echo "lint: mypy" && mypy plugins demo/driver demo/demo.py molecule tests/bench
+	echo "lint: mypy" && mypy plugins awx demo/driver demo/demo.py molecule tests/bench
 	echo "lint: yamllint" && yamllint --strict .
 	echo "lint: ansible-lint" && ansible-lint -q
 	echo "lint: changelog" && antsibull-changelog lint
@@ -117,8 +117,14 @@ proof: images ## The exhaustive tier; resumes; rm -r .build/proof to start over
 bench: setup ## Measure; BENCH=health (default), deploy, data, objects or tuning, into .build/bench
 	@PYTHONPATH=molecule/shared python3 tests/bench/$(BENCH).py
 
+.PHONY: awx
+awx: setup ## What AWX shows, from the playbooks and their roles
+	@python3 awx/generate.py
+
 .PHONY: build
 build: setup ## The archive of the collection
 	@ansible-galaxy collection build --force --output-path .build
+	# Without its version in the name, for execution-environment.yml.
+	cp "$$(ls -t .build/carrental-ops-*.tar.gz | head -1)" .build/carrental-ops.tar.gz
 	echo "install it with: ansible-galaxy collection install --force .build/carrental-ops-*.tar.gz -p PATH"
 	echo "(--force, because inside this clone Ansible finds the clone itself and has nothing to do)"

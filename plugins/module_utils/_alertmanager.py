@@ -57,6 +57,18 @@ class Alertmanager:
         found: list[dict[str, Any]] = self._call("GET", f"/api/v2/alerts?filter={wanted}")
         return found
 
+    def everything(self) -> list[dict[str, Any]]:
+        """Return all alerts that fire, silenced and inhibited ones too."""
+        found: list[dict[str, Any]] = self._call("GET", "/api/v2/alerts?active=true")
+        return found
+
+    def firing(self) -> list[dict[str, Any]]:
+        """Return the alerts that fire and that nobody silenced."""
+        found: list[dict[str, Any]] = self._call(
+            "GET", "/api/v2/alerts?active=true&silenced=false&inhibited=false"
+        )
+        return found
+
     def silences(self) -> list[dict[str, Any]]:
         """Return the silences that are in force or will be."""
         listed = self._call("GET", "/api/v2/silences")

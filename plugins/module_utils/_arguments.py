@@ -56,6 +56,28 @@ def stack_argument_spec() -> dict[str, Any]:
     }
 
 
+def response_argument_spec() -> dict[str, Any]:
+    """Fragment ``carrental.ops._response``."""
+    return {
+        "services": {"type": "dict", "required": True},
+        "database": {"type": "str", "default": "carrental"},
+        "bucket": {"type": "str", "default": "carrental"},
+        "domain": {"type": "str", "default": ""},
+        "backup_dir": {"type": "path", "default": "/opt/carrental/backups"},
+        "images": {"type": "dict", "default": {}},
+        "keep_releases": {"type": "int", "default": 5},
+        "monitor_projects": {"type": "list", "elements": "str", "default": []},
+        "alertmanager_service": {"type": "str", "default": "alertmanager"},
+        "alertmanager_port": {"type": "int", "default": 9093},
+        "thresholds": {
+            "type": "dict",
+            "default": {},
+            "options": threshold_options("disk_warn", "disk_fail", "memory_warn", "memory_fail"),
+        },
+        "idle_in_transaction": {"type": "int", "default": 300},
+    }
+
+
 def login_argument_spec(service: str, port: int) -> dict[str, Any]:
     """Fragments ``carrental.ops._postgres``, ``_redis`` and ``_s3``, as far as they are alike."""
     return {

@@ -46,7 +46,7 @@ def judge(
     elif status == "restarting":
         reason = _loop(container, events)
     elif status == "created":
-        why = _start_error(state) or "nobody started it"
+        why = start_error(state) or "nobody started it"
         reason = (
             f"container {name} was created and never ran: {why}; start it with: {_up(container)}"
         )
@@ -83,7 +83,7 @@ def _useless(container: Container, events: list[dict[str, Any]], age: float | No
         return _loop(container, events, age)
     if health.get("Status") == "unhealthy":
         return (
-            f"container {name} runs, but its own health check fails: {_last_output(health)}; "
+            f"container {name} runs, but its own health check fails: {last_output(health)}; "
             f"see: docker logs --tail 100 {name}"
         )
     borrowed = container.network_mode == "none" or container.network_mode.startswith("container:")
@@ -134,8 +134,8 @@ def ending(container: Container, events: list[dict[str, Any]]) -> str:
     state, name = container.state, container.name
     code = int(state.get("ExitCode") or 0)
     when = _ago(str(state.get("FinishedAt", "")))
-    by_hand = _stopped_by_hand(events)
-    error = _start_error(state)
+    by_hand = stopped_by_hand(events)
+    error = start_error(state)
     policy = container.restart_policy
     again = f"start it with: {_up(container)}"
     if error:
@@ -169,7 +169,7 @@ def ending(container: Container, events: list[dict[str, Any]]) -> str:
     )
 
 
-def _stopped_by_hand(events: list[dict[str, Any]]) -> str | None:
+def stopped_by_hand(events: list[dict[str, Any]]) -> str | None:
     """stopped, killed, or empty when it died by itself; None when the engine has forgotten."""
     last: str | None = None
     asked = ""
@@ -200,7 +200,7 @@ def _loop(container: Container, events: list[dict[str, Any]], age: float | None 
         text += f", killed for lack of memory{_limit(container)}"
     if age is not None:
         text += f", up for {age:.0f} s"
-    error = _start_error(state)
+    error = start_error(state)
     if error:
         text += f", {error}"
     return f"{text}; see: docker logs --tail 100 {container.name}"
@@ -213,11 +213,11 @@ def _exit_text(code: int | None) -> str:
     return f", last exit code {code}" + (f" ({name})" if name else "")
 
 
-def _start_error(state: dict[str, Any]) -> str:
+def start_error(state: dict[str, Any]) -> str:
     return " ".join(str(state.get("Error") or "").split())[:300]
 
 
-def _last_output(health: dict[str, Any]) -> str:
+def last_output(health: dict[str, Any]) -> str:
     # The newest entry may be a success that came after the failures were counted.
     failed = [entry for entry in health.get("Log") or [] if entry.get("ExitCode")]
     output = " ".join(str(failed[-1].get("Output", "")).split()) if failed else ""

@@ -207,6 +207,15 @@ class Engine(Docker):
         """Start a container."""
         self._call("POST", f"/containers/{container}/start")
 
+    def unpause(self, container: str) -> None:
+        """Let a paused container go on."""
+        self._call("POST", f"/containers/{container}/unpause")
+
+    def prune_build_cache(self) -> int:
+        """Remove the build cache that nothing uses; return the bytes that were freed."""
+        answer = self._call("POST", "/build/prune", timeout=_STOP_TIMEOUT)
+        return int(json.loads(answer).get("SpaceReclaimed") or 0)
+
     def untag(self, name: str) -> None:
         """Take one name off an image; the last one takes the image. Never one that is in use."""
         self._call("DELETE", f"/images/{name}")

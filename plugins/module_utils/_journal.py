@@ -49,13 +49,20 @@ def append(state_dir: str, operation: str, event: str, **facts: Any) -> None:
 
     :raises OSError: when it cannot be written.
     """
-    folder = directory(state_dir)
+    append_file(path(state_dir, operation), state_dir, event, **facts)
+
+
+def append_file(file: str, state_dir: str, event: str, /, **facts: Any) -> None:
+    """Add a line to a file below the directory of state, on disk when this returns.
+
+    :raises OSError: when it cannot be written.
+    """
+    folder = os.path.dirname(file)
     if not os.path.isdir(folder):
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             owner = os.stat(state_dir)
             os.chown(folder, owner.st_uid, owner.st_gid)
-    file = path(state_dir, operation)
     is_new = not os.path.exists(file)
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -94,8 +101,13 @@ def parse(text: str) -> list[Line]:
 
 def read(state_dir: str, operation: str) -> list[Line]:
     """Return the lines of an operation's journal; none where there is no journal."""
+    return read_file(path(state_dir, operation))
+
+
+def read_file(file: str) -> list[Line]:
+    """Return the whole lines of a file; none where there is no file."""
     try:
-        with open(path(state_dir, operation), encoding="utf-8", errors="replace") as stream:
+        with open(file, encoding="utf-8", errors="replace") as stream:
             return parse(stream.read())
     except (FileNotFoundError, NotADirectoryError):
         return []

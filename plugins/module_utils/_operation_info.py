@@ -66,6 +66,19 @@ def last_operations(
     return found
 
 
+def steps(state_dir: str, operation: str) -> list[dict[str, str]]:
+    """Return the steps of an operation from its journal: name, and when it began.
+
+    Its beginning and its end are among them, for a timeline needs both.
+    """
+    told = ("acquired", "step", "ended")
+    return [
+        {"step": str(line.get("step") or line["event"]), "at": str(line.get("at", ""))}
+        for line in _journal.read(state_dir, operation)
+        if line.get("event") in told
+    ]
+
+
 def _line(one: dict[str, Any]) -> str:
     by = f" by {one['who']}" if one["who"] else ""
     step = f' at step "{one["step"]}"' if one["step"] and one["ended"] != "ended" else ""

@@ -359,16 +359,14 @@ class Scaling:
 
     def _require_in_force(self, container: Container, memory: int) -> None:
         """Ask the kernel, for the engine only repeats what it was told."""
-        for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-            rc, text = self.engine.execute(container.id, ["cat", path])
-            if rc == 0 and text.strip().isdigit():
-                if int(text) != memory:
-                    raise ScalingError(
-                        f"{container.name} has a limit of {_sizes.megabytes(int(text))} by the "
-                        f"kernel, not of {_sizes.megabytes(memory)}"
-                    )
-                return
-        self.notes.append(f"the kernel cannot be asked for the limit of {container.name}")
+        found = limit_in_force(self.engine, container)
+        if found is None:
+            self.notes.append(f"the kernel cannot be asked for the limit of {container.name}")
+        elif found != memory:
+            raise ScalingError(
+                f"{container.name} has a limit of {_sizes.megabytes(found)} by the kernel, not of "
+                f"{_sizes.megabytes(memory)}"
+            )
 
     def _project(self) -> _compose.Project:
         files = (*self.params["files"], _compose.RELEASE_FILE)
@@ -464,6 +462,15 @@ class _Again(_pg_server.PgServer):
             return _pg_server.PgServer(self.engine, self.project, self.service, self.database).ask()
         except (_pg_server.ServerError, DockerError) as error:
             return str(error)
+
+
+def limit_in_force(engine: Engine, container: Container) -> int | None:
+    """Return the bytes of memory that the kernel lets a container have; None where it is silent."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        rc, text = engine.execute(container.id, ["cat", path])
+        if rc == 0 and text.strip().isdigit():
+            return int(text)
+    return None
 
 
 def _limits_of(container: Container) -> dict[str, Any]:

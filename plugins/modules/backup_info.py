@@ -84,6 +84,14 @@ bytes:
   returned: always
   type: int
   sample: 1635778560
+lines:
+  description: What there is of them, for an operator.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - "backup: car_rental_backup_20261125_020000, 84 min old, verified; 31 kept, 1.5 GB"
+    - "drill: car_rental_backup_20261122_020000 was restored 3 d ago, which took 6.2 s"
 partial:
   description: Files of backups that are being written, or that a killed run left.
   returned: always
@@ -96,12 +104,31 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrental.ops.plugins.module_utils import _backup_arguments, _backups
+from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backup_arguments,
+    _backups,
+    _containers,
+    _host,
+)
 
 
 def with_age(backup: _backups.Backup | None) -> dict[str, Any]:
     """Return a backup in short, with its age."""
     return {**backup.as_dict(), "age_s": round(backup.age())} if backup else {}
+
+
+def say(newest: dict[str, Any], drill: dict[str, Any], kept: int, size: int) -> list[str]:
+    """Return what there is for an operator."""
+    if newest:
+        age = _containers.duration(newest["age_s"])
+        backup = f"{newest['id']}, {age} old, verified; {kept} kept, {_host.size(size)}"
+    else:
+        backup = f"none is verified ({kept} are there); make one with playbooks/backup.yml"
+    proof = "no backup was ever restored in a drill; prove one with playbooks/drill.yml"
+    if drill:
+        ago = _containers.duration(drill["age_s"])
+        proof = f"{drill['id']} was restored {ago} ago, which took {drill['seconds']} s"
+    return [f"backup: {backup}", f"drill: {proof}"]
 
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +143,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         "bytes": sum(one.bytes for one in found),
         "partial": _backups.partials(params["directory"]),
     }
+    result["lines"] = say(result["newest"], result["drill"], len(found), result["bytes"])
     if params["backup"]:
         wanted = _backups.find(found, params["backup"])
         manifest = asdict(wanted.manifest) if wanted.manifest else {}

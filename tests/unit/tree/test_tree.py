@@ -117,3 +117,15 @@ def test_quick_start_opens_the_vault_and_logs_in_as_it_says() -> None:
     # The inventories set ansible_user, which is stronger than -u.
     told = [quick, *(playbook.read_text() for playbook in PLAYBOOKS)]
     assert not [text for text in told if re.search(r"ansible-playbook .* -u ", text)]
+
+
+def test_the_response_role_knows_every_alert_of_the_monitoring() -> None:
+    """An alert by its name means the same as its label "response"."""
+    told = load("roles/response/vars/main.yml")["_response_alerts"]
+    rules = "".join(
+        path.read_text() for path in sorted((REPO / "roles/monitoring/vars/main").glob("*.yml"))
+    )
+    found = re.findall(r"- alert: (\w+)\n(?:.*\n){1,3}?\s+response: (\w+)", rules)
+    assert len(found) > 40
+    wanted = {alert: response for alert, response in found if response != "none"}
+    assert {alert: told.get(alert) for alert in wanted} == wanted

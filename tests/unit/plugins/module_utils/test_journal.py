@@ -67,3 +67,9 @@ def test_a_stamp_is_utc_with_milliseconds() -> None:
     there = timezone(timedelta(hours=2))
     moment = datetime(2026, 11, 24, 4, 15, 0, 250_999, tzinfo=there)
     assert _journal.stamp(moment) == "2026-11-24T02:15:00.250Z"
+
+
+def test_a_step_may_tell_of_a_file(tmp_path: Path) -> None:
+    """Facts are named by whoever makes a step, whatever the journal calls its own arguments."""
+    _journal.append(str(tmp_path), "20261124T021500Z-backup-ab12", "step", file="a.dump")
+    assert _journal.read(str(tmp_path), "20261124T021500Z-backup-ab12")[-1]["file"] == "a.dump"

@@ -1,0 +1,216 @@
+# Copyright: (c) 2026, Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""What a server says of the stack that runs on it: the variables of an inventory, by looking.
+
+Only what is not as the collection assumes becomes a variable. Values of secrets are never read;
+the server keeps them, and a deploy leaves them as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import _compose, _registry
+from ._docker import Container
+
+PROJECT = "com.docker.compose.project"
+_FOLDER = f"{PROJECT}.working_dir"
+_FILES = f"{PROJECT}.config_files"
+_SERVER_NAME = re.compile(r"^\s*server_name\s+([^;]+);", re.MULTILINE)
+_NO_NAME = ("_", "localhost", "")
+# What an image is by the last part of its name.
+_KINDS = {
+    "postgres": ("postgres", "postgresql", "postgis", "timescaledb"),
+    "redis": ("redis", "valkey", "keydb"),
+    "minio": ("minio",),
+    "nginx": ("nginx",),
+    "prometheus": ("prometheus",),
+    "grafana": ("grafana", "grafana-oss", "grafana-enterprise"),
+    "alertmanager": ("alertmanager",),
+}
+
+
+class DiscoveryError(Exception):
+    """A stack that cannot be told; the text is a whole sentence."""
+
+
+@dataclass
+class Found:
+    """The variables of an inventory, and what a person has to know of them."""
+
+    variables: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    services: list[str] = field(default_factory=list)
+
+
+def projects(listed: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Return the compose projects of an engine, and the services of each.
+
+    :param listed: containers as the engine lists them.
+    """
+    found: dict[str, set[str]] = {}
+    for one in listed:
+        labels = one.get("Labels") or {}
+        if labels.get(PROJECT):
+            service = str(labels.get("com.docker.compose.service") or "")
+            found.setdefault(str(labels[PROJECT]), set()).add(service)
+    return found
+
+
+def choose(found: Mapping[str, set[str]], table: Mapping[str, Any], wanted: str) -> str:
+    """Return the project of the stack.
+
+    :param wanted: its name, if somebody said it.
+    :raises DiscoveryError: there is none, or more than one that it may be.
+    """
+    shown = ", ".join(sorted(found)) or "none"
+    if wanted:
+        if wanted not in found:
+            raise DiscoveryError(f"There is no compose project {wanted} here; there are: {shown}.")
+        return wanted
+    known = {str(one.get("compose_service") or name) for name, one in table.items()}
+    scores = {name: len(services & known) for name, services in found.items()}
+    best = max(scores.values(), default=0)
+    candidates = [name for name, score in scores.items() if score == best and score > 0]
+    if len(candidates) != 1:
+        raise DiscoveryError(
+            f"Cannot tell which compose project is the stack; there are: {shown}. Say it with "
+            "init_project, or deploy the stack first."
+        )
+    return candidates[0]
+
+
+def kind_of(container: Container) -> str:
+    """Return which service of the table a container is by its image; empty where it is none."""
+    name = _registry.parse(container.image.partition("@")[0] or "none").repository
+    last = name.rpartition("/")[2]
+    return next((kind for kind, names in _KINDS.items() if last in names), "")
+
+
+def _place(containers: Sequence[Container], project: str, found: Found) -> None:
+    label = next((one.labels for one in containers if one.labels.get(_FOLDER)), {})
+    root = str(label.get(_FOLDER) or "")
+    if not root:
+        found.notes.append("its directory is not known: set carrental_root")
+        return
+    if root != "/opt/carrental":
+        found.variables["carrental_root"] = root
+    if os.path.basename(root) != project:
+        found.variables["carrental_project"] = project
+    named = [str(one.labels.get(_FILES) or "") for one in containers]
+    files = [
+        os.path.relpath(file, root)
+        for file in max(named, key=len, default="").split(",")
+        if file and os.path.basename(file) != _compose.RELEASE_FILE
+    ]
+    if files and files != ["docker-compose.prod.yml", "docker-compose.monitoring.yml"]:
+        found.variables["carrental_compose_files"] = files
+
+
+def _services(
+    containers: Sequence[Container], table: Mapping[str, Mapping[str, Any]], found: Found
+) -> dict[str, Container]:
+    """Return the container of each service of the table, and note what differs."""
+    by_name = {one.service: one for one in containers}
+    changes: dict[str, Any] = {}
+    taken: dict[str, Container] = {}
+    for name in table:
+        if name in by_name:
+            taken[name] = by_name[name]
+    for name in table:
+        if name in taken:
+            continue
+        left = [one for one in containers if one not in taken.values() and kind_of(one) == name]
+        if len(left) == 1:
+            taken[name] = left[0]
+            changes[name] = {"compose_service": left[0].service}
+        else:
+            changes[name] = {"enabled": False}
+            found.notes.append(f"{name}: no container of it was found; it is left out")
+    for name, container in taken.items():
+        port = table[name].get("port")
+        ports = container.exposed
+        if (
+            table[name].get("role") == "stateless"
+            and port
+            and len(ports) == 1
+            and port not in ports
+        ):
+            changes.setdefault(name, {})["port"] = next(iter(ports))
+    others = sorted(set(by_name) - {one.service for one in taken.values()})
+    if others:
+        found.notes.append(
+            f"besides there are: {', '.join(others)}. Health watches their containers; what "
+            "belongs to the application is one more entry of carrental_services"
+        )
+    if changes:
+        found.variables["carrental_services"] = changes
+    return taken
+
+
+def _images(
+    taken: Mapping[str, Container], table: Mapping[str, Mapping[str, Any]], found: Found
+) -> None:
+    images, built = {}, []
+    for name, container in taken.items():
+        if table[name].get("role") != "stateless":
+            continue
+        reference = _registry.parse(container.image)
+        if reference.registry == _registry.DOCKER_HUB and "/" not in container.image:
+            built.append(name)
+        else:
+            images[name] = reference.name
+    if images:
+        found.variables["carrental_images"] = images
+    if built:
+        found.notes.append(
+            f"{', '.join(built)}: built on the server; name the repositories of their images in "
+            "carrental_images, or deploy with deploy_source=git"
+        )
+
+
+def _names(taken: Mapping[str, Container], proxy: str, found: Found) -> None:
+    database = taken["postgres"].environment.get("POSTGRES_DB") if "postgres" in taken else ""
+    if database and database != "carrental":
+        found.variables["carrental_database"] = database
+    buckets = {one.environment.get("MINIO_BUCKET", "") for one in taken.values()} - {""}
+    if len(buckets) == 1 and buckets != {"carrental"}:
+        found.variables["carrental_bucket"] = buckets.pop()
+    domain = next(
+        (
+            word
+            for match in _SERVER_NAME.finditer(proxy)
+            for word in match[1].split()
+            if word not in _NO_NAME and not word.startswith(("~", "*", "."))
+        ),
+        "",
+    )
+    if domain:
+        found.variables["carrental_domain"] = domain
+    else:
+        found.notes.append("the proxy names no domain: set carrental_domain, if it has one")
+
+
+def describe(
+    project: str,
+    containers: Sequence[Container],
+    table: Mapping[str, Mapping[str, Any]],
+    proxy: str = "",
+) -> Found:
+    """Return the variables of an inventory for a stack.
+
+    :param table: the services as the collection assumes them.
+    :param proxy: the configuration of its proxy, as text.
+    """
+    found = Found(services=sorted({one.service for one in containers}))
+    _place(containers, project, found)
+    taken = _services(containers, table, found)
+    _images(taken, table, found)
+    _names(taken, proxy, found)
+    return found

@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""What a gate finds in the inventory of a user: names, types, and secrets in clear."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from . import _gate
+
+_VAULT = "$ANSIBLE_VAULT;"
+# A literal beside the name of a secret. Templates, references and vaulted values are none.
+_SECRET = re.compile(
+    r"^\s*[\"']?(?P<name>\w*(?:password|passwd|secret|token|api_key|private_key))[\"']?\s*:\s*"
+    r"(?P<value>[^\s#|>{!&*\"'][^#]*|\"[^\"{]+\"|'[^'{]+')\s*(?:#.*)?$",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(r"^(?:true|false|yes|no|null|~|\.\.\.|change.?me|/.*)$", re.IGNORECASE)
+_YAML = (".yml", ".yaml")
+# Variables of a role that the role itself sets.
+_OWN = (
+    "carrental_result",
+    "carrental_operation",
+    "carrental_operation_id",
+    "carrental_services_enabled",
+)
+
+
+def files(sources: Iterable[str]) -> list[str]:
+    """Return the YAML files of an inventory."""
+    found = []
+    for source in sources:
+        if os.path.isfile(source):
+            found.append(source)
+        for base, folders, names in os.walk(source):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            found += [os.path.join(base, name) for name in sorted(names) if name.endswith(_YAML)]
+    return found
+
+
+def secrets(text: str, file: str) -> list[_gate.Finding]:
+    """Return secrets that stand in clear; their values are not repeated."""
+    if text.startswith(_VAULT):
+        return []
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        match = _SECRET.match(line)
+        if match and not _HARMLESS.match(match["value"].strip("\"' ")):
+            found.append(
+                _gate.Finding(
+                    "inventory.secret",
+                    _gate.ERROR,
+                    f"{match['name']} stands in clear.",
+                    f"Encrypt the file: ansible-vault encrypt {file}",
+                    file,
+                    number,
+                )
+            )
+    return found
+
+
+def names(
+    given: Mapping[str, Any], known: Mapping[str, Any], prefixes: Sequence[str]
+) -> list[_gate.Finding]:
+    """Return variables that look like ours and that nothing reads."""
+    found = []
+    for name in sorted(given):
+        if name in known or name in _OWN or not name.startswith(tuple(prefixes)):
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        fix = f"Did you mean {near[0]}?" if near else "Remove it, or correct its name."
+        # A user's own variables may begin like ours; what is nearly one of ours is misspelt.
+        level = _gate.ERROR if near else _gate.WARNING
+        message = f"{name} is read by nothing."
+        found.append(_gate.Finding("inventory.unknown", level, message, fix))
+    return found
+
+
+def types(given: Mapping[str, Any], known: Mapping[str, Any]) -> list[_gate.Finding]:
+    """Return variables that have not the type or the choice that their role wants."""
+    found = []
+    for name in sorted(set(given) & set(known)):
+        if "{{" in str(given[name]):
+            continue  # what a template makes is known in a run
+        spec = {
+            key: value
+            for key, value in known[name].items()
+            if key in ("type", "elements", "choices", "no_log")
+        }
+        errors = ArgumentSpecValidator({name: spec}).validate({name: given[name]}).error_messages
+        hidden = bool(spec.get("no_log"))
+        for error in errors:
+            text = f"{name} has not the type {spec.get('type', 'str')}" if hidden else error
+            fix = f"ansible-doc -t role tells what {name} holds."
+            found.append(_gate.Finding("inventory.type", _gate.ERROR, f"{text.rstrip('.')}.", fix))
+    return found
+
+
+def located(found: Iterable[_gate.Finding], texts: Mapping[str, str]) -> list[_gate.Finding]:
+    """Return findings about a variable with the place where it is set."""
+    result = []
+    for one in found:
+        name = one.message.split(maxsplit=1)[0]
+        if one.file or not name.isidentifier():
+            match = re.search(r"\b([a-z]+_\w+)\b", one.message)
+            name = match[1] if match and not one.file else ""
+        for file, text in texts.items() if name else ():
+            line = _gate.line_of(text, rf"^\s*[\"']?{re.escape(name)}[\"']?\s*:")
+            if line:
+                one = _gate.Finding(one.rule, one.level, one.message, one.fix, file, line)  # noqa: PLW2901
+                break
+        result.append(one)
+    return result
+
+
+def look(
+    sources: Sequence[str],
+    given: Mapping[str, Any],
+    known: Mapping[str, Any],
+    prefixes: Sequence[str],
+) -> list[_gate.Finding]:
+    """Return all that is to be said of an inventory.
+
+    :param given: the variables of a host as the inventory has them.
+    :param known: the options of all roles by name.
+    :param prefixes: how variables of this collection begin.
+    """
+    texts = {}
+    for path in files(sources):
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            near = os.path.relpath(path)
+            texts[path if near.startswith(os.pardir) else near] = stream.read()
+    found = [one for file, text in texts.items() for one in secrets(text, file)]
+    found += located([*names(given, known, prefixes), *types(given, known)], texts)
+    return found

@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, Car Rental Platform Team
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This module util is private to the collection; it may change at any time.
+"""What a gate finds in the release itself: its migrations, and its images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+
+from . import _gate, _migration_findings, _migration_risk, _registry, _registry_client
+
+_FILE = "migration.sql"
+
+
+def _git(folder: str, *arguments: str) -> str:
+    argv = ["git", "-C", folder, *arguments]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _gate.GateError(f"Cannot run git in {folder}: {error}; install git.") from error
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split())
+        raise _gate.GateError(
+            f"git {arguments[0]} in {folder} ended with {done.returncode}: {said}; gate_base is a "
+            "branch or commit of that checkout, which has to be fetched (fetch-depth: 0 in CI)."
+        )
+    return done.stdout
+
+
+def known(folder: str, path: str, base: str) -> set[str]:
+    """Return the names of the migrations that a commit has already."""
+    listed = _git(folder, "ls-tree", "-r", "--name-only", "--full-name", base, "--", path)
+    return {
+        os.path.basename(os.path.dirname(name))
+        for name in listed.splitlines()
+        if os.path.basename(name) == _FILE
+    }
+
+
+def migrations(folder: str, path: str) -> dict[str, str]:
+    """Return the text of each migration of a checkout by its name, in order."""
+    found = {}
+    base = os.path.join(folder, path)
+    for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+        file = os.path.join(base, name, _FILE)
+        if os.path.isfile(file):
+            with open(file, encoding="utf-8", errors="replace") as stream:
+                found[name] = stream.read()
+    return found
+
+
+def judge(
+    scripts: Mapping[str, str], path: str, already: Collection[str], *, lock_timeout: bool
+) -> list[_gate.Finding]:
+    """Return what new migrations do to production.
+
+    :param already: names that need no judgement.
+    :param lock_timeout: a deploy gives one.
+    """
+    new = {name: text for name, text in scripts.items() if name not in already}
+    # Before a merge nobody knows the sizes of the tables: each counts as a large one. Where all
+    # are new there is no release before that could suffer.
+    tables: dict[str, int] | None = {} if new and not already else None
+    state = _migration_findings.Known(tables, lock_timeout=lock_timeout)
+    result = []
+    for name, found in _migration_risk.assess_all(new, state).items():
+        for one in found.findings:
+            if one.risk == _migration_risk.ADDITIVE:
+                continue
+            lost = one.risk == _migration_risk.DESTRUCTIVE
+            fix = (
+                "Add first and remove a release later, or vouch for it in a comment "
+                "(-- carrental.ops: additive, because …), or deploy it in a maintenance window "
+                "(deploy_destructive)."
+                if lost
+                else "See the explanation; on a small table it takes no time, and can be waived."
+            )
+            result.append(
+                _gate.Finding(
+                    f"migration.{one.risk}",
+                    _gate.ERROR if lost else _gate.WARNING,
+                    f"{one.statement}: {one.why}.",
+                    fix,
+                    os.path.join(path, name, _FILE),
+                    _line(new[name], one.statement),
+                )
+            )
+    return result
+
+
+def _line(text: str, statement: str) -> int:
+    """Return where a statement begins, as far as its excerpt tells."""
+    words = statement.lower().rstrip("…").split()[:3]
+    lines = text.lower().splitlines()
+    return next((n for n, line in enumerate(lines, 1) if line.split()[: len(words)] == words), 1)
+
+
+def images(
+    names: Sequence[str],
+    login: Mapping[str, str],
+    registries: Collection[str],
+    architecture: str,
+    insecure: Collection[str],
+) -> list[_gate.Finding]:
+    """Return the images that cannot be had.
+
+    :param login: ``username`` and ``password``, or nothing.
+    :param registries: those that get the login.
+    :param insecure: registries without a certificate that anybody trusts.
+    """
+    result = []
+    for name in names:
+        try:
+            reference = _registry.parse(name)
+            given = login if login and reference.registry in registries else None
+            client = _registry_client.Client(
+                reference, given, insecure=reference.registry in insecure
+            )
+            client.manifest(architecture)
+        except (_registry.RegistryError, _registry_client.ReadError) as error:
+            result.append(
+                _gate.Finding(
+                    "image.missing",
+                    _gate.ERROR,
+                    f"{name} cannot be had: {str(error).rstrip('.')}.",
+                    "Let the build push it before the gate, and check the login of the registry.",
+                )
+            )
+    return result

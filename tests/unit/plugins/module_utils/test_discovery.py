@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of an inventory by looking at containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.carrental.ops.plugins.module_utils import _discovery
+from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
+
+TABLE: dict[str, dict[str, Any]] = {
+    "api": {"role": "stateless", "port": 3000},
+    "postgres": {"role": "database", "port": 5432},
+}
+ROOT = "/opt/carrental"
+
+
+def container(service: str, image: str, env: tuple[str, ...] = (), labels: Any = None) -> Container:
+    prefix = "com.docker.compose"
+    own = {
+        f"{prefix}.service": service,
+        f"{prefix}.project": "carrental",
+        f"{prefix}.project.working_dir": ROOT,
+        f"{prefix}.project.config_files": ",".join(
+            f"{ROOT}/{name}"
+            for name in (
+                *("docker-compose.prod.yml", "docker-compose.monitoring.yml"),
+                "compose.release.yml",
+            )
+        ),
+    }
+    settings = {"Image": image, "Env": list(env), "Labels": {**own, **(labels or {})}}
+    return Container({"Id": service, "Name": f"/{service}", "Config": settings, "State": {}})
+
+
+API = container("api", "ghcr.io/org/backend:1")
+DB = container("postgres", "postgres:16", ("POSTGRES_DB=carrental", "POSTGRES_PASSWORD=hunter2"))
+
+
+def test_what_is_as_assumed_is_no_variable() -> None:
+    found = _discovery.describe("carrental", [API, DB], TABLE, "server_name rental.example.com;")
+    assert found.variables == {
+        "carrental_images": {"api": "ghcr.io/org/backend"},
+        "carrental_domain": "rental.example.com",
+    }
+    assert found.notes == []
+
+
+def test_other_names_and_what_is_not_there() -> None:
+    db = container("db", "registry.example.com:5000/timescale/timescaledb:2", ("POSTGRES_DB=rent",))
+    found = _discovery.describe("carrental", [API, db, container("worker", "w:1")], TABLE)
+    assert found.variables["carrental_services"] == {"postgres": {"compose_service": "db"}}
+    assert found.variables["carrental_database"] == "rent"
+    assert any("worker" in note for note in found.notes)
+    without = _discovery.describe("carrental", [API], TABLE)
+    assert without.variables["carrental_services"] == {"postgres": {"enabled": False}}
+
+
+def test_other_places() -> None:
+    prefix = "com.docker.compose.project"
+    moved = container(
+        "api",
+        "carrental-api",
+        labels={f"{prefix}.working_dir": "/srv/x", f"{prefix}.config_files": "/srv/x/compose.yml"},
+    )
+    found = _discovery.describe("rent", [moved], {"api": TABLE["api"]})
+    assert found.variables == {
+        "carrental_root": "/srv/x",
+        "carrental_project": "rent",
+        "carrental_compose_files": ["compose.yml"],
+    }
+    assert any("built on the server" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("server_name _;", None),
+        ("server_name ~^x$ localhost *.a.com www.a.com;", "www.a.com"),
+        ("# server_name x.com;", None),
+    ],
+)
+def test_domain(text: str, domain: str | None) -> None:
+    found = _discovery.describe("carrental", [API, DB], TABLE, text)
+    assert found.variables.get("carrental_domain") == domain
+
+
+def listed(**projects: list[str]) -> list[dict[str, Any]]:
+    prefix = "com.docker.compose"
+    return [
+        {"Labels": {f"{prefix}.project": project, f"{prefix}.service": service}}
+        for project, services in projects.items()
+        for service in services
+    ]
+
+
+def test_the_project_that_is_most_like_the_stack() -> None:
+    found = _discovery.projects([*listed(a=["api", "postgres"], b=["postgres"]), {"Labels": None}])
+    assert _discovery.choose(found, TABLE, "") == "a"
+    assert _discovery.choose(found, TABLE, "b") == "b"
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "said"),
+    [
+        ({}, "", "there are: none"),
+        ({"a": {"api"}, "b": {"api"}}, "", "there are: a, b"),
+        ({"a": {"other"}}, "", "init_project"),
+        ({"a": {"api"}}, "c", "no compose project c"),
+    ],
+)
+def test_a_project_that_cannot_be_told(found: dict[str, set[str]], wanted: str, said: str) -> None:
+    with pytest.raises(_discovery.DiscoveryError, match=said):
+        _discovery.choose(found, TABLE, wanted)
