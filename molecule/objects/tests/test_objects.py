@@ -332,7 +332,7 @@ def test_another_bucket_becomes_what_the_bucket_is(saved: str) -> None:
     to = {"objects_to": {"bucket": "elsewhere"}}
     run = objects("copy", **to)
     assert run.code == 0, run.output
-    # What was put in parts may have been put in others: its etag tells their number, not their size.
+    # Parts may be of another size: an etag tells their number alone.
     assert contents("elsewhere") == contents()
     run = objects("copy", **to)
     assert (run.code, run.changed) == (0, 0), run.output
