@@ -285,7 +285,8 @@ _CAUSES = [
         "version",
     ),
     (
-        r"could not obtain lock|lock timeout|canceling statement due to lock timeout",
+        # pg_dump waits for its locks with a limit of the statement.
+        r"could not obtain lock|lock timeout|statement timeout.*LOCK TABLE",
         "a table of {database} is locked by another session; try again when it has ended, a "
         "migration for example (backup_lock_timeout)",
     ),

@@ -214,13 +214,14 @@ def test_table_that_stays_locked_is_told() -> None:
 def test_killed_module_leaves_nothing_that_looks_like_a_backup(step: str) -> None:
     before = manifests()
     with stop_at(step):
-        controller = Started("backup")
+        # Nobody returns its lock; what comes next takes it over when it is silent for that long.
+        controller = Started("backup", operation_ttl=5)
         pid = stopped(step, controller)
         on_server("kill", "-KILL", str(pid))
         controller.kill()
     assert manifests() == before
     eventually(lambda: not dumps_at_work().strip(), "pg_dump ends with the module", 10)
-    run = playbook("backup", operation_wait=150)
+    run = playbook("backup", operation_wait=60)
     assert run.result["verdict"] == "ok", run.output
     assert [one for one in files() if one.endswith(".partial")] == []
 
@@ -228,7 +229,7 @@ def test_killed_module_leaves_nothing_that_looks_like_a_backup(step: str) -> Non
 @proof
 def test_pg_dump_ends_with_the_module_that_reads_from_it() -> None:
     with pg_dump_that_waits():
-        controller = Started("backup")
+        controller = Started("backup", operation_ttl=5)
         eventually(lambda: "pg_dump" in dumps_at_work(), "pg_dump waits")
         on_server("pkill", "-KILL", "-f", "AnsiballZ_pg_backup")
         controller.kill()
@@ -237,6 +238,8 @@ def test_pg_dump_ends_with_the_module_that_reads_from_it() -> None:
     sql("SELECT pg_sleep(0)")  # the server itself was not hurt
     log = on_server("docker", "logs", "--since", "30s", "postgres")
     assert "was terminated by signal" not in log
+    # Its lock was not returned.
+    assert playbook("backup", operation_wait=60).result["verdict"] == "ok"
 
 
 @proof

@@ -103,6 +103,11 @@ print(json.dumps(found))
     return found
 
 
+def contents(name: str = "carrental") -> dict[str, Any]:
+    """The same without the etags, which another store may make in another way."""
+    return {key: found[:4] for key, found in bucket(name).items()}
+
+
 def inventory(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(on_server("cat", f"{BACKUPS}/{name}/inventory.json"))
     return document
@@ -327,13 +332,14 @@ def test_another_bucket_becomes_what_the_bucket_is(saved: str) -> None:
     to = {"objects_to": {"bucket": "elsewhere"}}
     run = objects("copy", **to)
     assert run.code == 0, run.output
-    assert bucket("elsewhere") == bucket()
+    # Parts may be of another size: an etag tells their number alone.
+    assert contents("elsewhere") == contents()
     run = objects("copy", **to)
     assert (run.code, run.changed) == (0, 0), run.output
     boto('s3.delete_object(Bucket="carrental", Key="cars/2")')
     run = objects("copy", objects_delete=True, **to)
     assert run.code == 0, run.output
-    assert bucket("elsewhere") == bucket()
+    assert contents("elsewhere") == contents()
 
 
 @proof

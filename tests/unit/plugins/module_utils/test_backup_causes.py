@@ -43,6 +43,13 @@ SOURCE = _backup_database.Source(Docker("/nonexistent"), CONTAINER, "carrental",
             "migration for example (backup_lock_timeout).",
         ),
         (
+            "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n"
+            "pg_dump: detail: Query was: LOCK TABLE public.bookings, public.cars IN ACCESS SHARE "
+            "MODE",
+            "a table of rentals is locked by another session; try again when it has ended, a "
+            "migration for example (backup_lock_timeout).",
+        ),
+        (
             "pg_dump: error: query failed: ERROR:  permission denied for table bookings",
             "carrental may not read table bookings of rentals; back up as the superuser of the "
             "container.",
