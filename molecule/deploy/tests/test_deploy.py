@@ -170,7 +170,7 @@ def test_v2_arrives_whole_without_touching_data_services() -> None:
     assert after["api"] != before["api"]
     # The way back behind the migration: a backup from before it, which the record names.
     kept = on_server("ls", "/opt/carrental/backups").split()
-    assert f"{newest_record()['backup_id']}.json" in kept, kept
+    assert f"{newest_record()['backup_id']}.dump.zst.json" in kept, kept
     # No secret in what was printed, kept, or visible in the process list meanwhile.
     assert len(secrets) >= 4
     assert len(seen) > 5
