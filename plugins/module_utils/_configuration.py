@@ -20,6 +20,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -106,6 +107,7 @@ class Candidate:
     in_place: frozenset[str]
     hashes: dict[str, str]
     plain_images: dict[str, str]
+    pinned: dict[str, str]
 
 
 def is_private(path: str) -> bool:
@@ -241,6 +243,12 @@ def candidate(wish: Wish) -> Iterator[Candidate]:
 
 
 def _build(wish: Wish, folder: str) -> Candidate:
+    # What is there is read beside: compose takes a tenth of a second for each question.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        return _build_beside(wish, folder, beside)
+
+
+def _build_beside(wish: Wish, folder: str, beside: ThreadPoolExecutor) -> Candidate:
     env_path = os.path.join(wish.dest, _compose.ENV_FILE)
     old_env = read(env_path)
     env = _merge_env(wish, (old_env or b"").decode("utf-8", "replace"))
@@ -252,6 +260,7 @@ def _build(wish: Wish, folder: str) -> Candidate:
     _require_files(wish, folder)
     release_path = os.path.join(wish.dest, _compose.RELEASE_FILE)
     old_release = read(release_path)
+    old = beside.submit(_old, wish, old_release is not None)
     generated: dict[str, tuple[bytes, bytes | None]] = {}
     if old_env is not None or env.text:
         generated[_compose.ENV_FILE] = (env.text.encode(), old_env)
@@ -264,10 +273,10 @@ def _build(wish: Wish, folder: str) -> Candidate:
     pins = wish.pins
     new_release = None if wish.partial else old_release
     if pins is not None:
-        built = [name for name, one in _compose.services(model).items() if one.get("build")]
-        sizes = _sizes.read((old_release or b"").decode("utf-8", "replace"))
-        kept = {name: one for name, one in sizes.items() if name in _compose.services(model)}
-        new_release = _compose.override(pins, built, kept).encode()
+        new_release = _override(pins, model, old_release)
+    pinned = _compose.pinned((old_release or b"").decode("utf-8", "replace"))
+    if _override(pinned, model, old_release) != old_release:
+        pinned = {}
     project = plain
     if new_release is not None:
         _write_new(os.path.join(folder, _compose.RELEASE_FILE), new_release, 0o644)
@@ -278,7 +287,7 @@ def _build(wish: Wish, folder: str) -> Candidate:
     if not wish.partial:
         _require_sources(wish, model, folder)
     changes = _changes(wish, generated)
-    old_model, old_error, hashes = _old(wish, old_release is not None)
+    old_model, old_error, hashes = old.result()
     mapped = _mapped(model, folder, wish.dest)
     return Candidate(
         wish=wish,
@@ -294,7 +303,16 @@ def _build(wish: Wish, folder: str) -> Candidate:
         in_place=_single_files(wish, folder, (mapped, old_model)),
         hashes=hashes,
         plain_images=plain_images,
+        pinned=pinned,
     )
+
+
+def _override(pins: Mapping[str, str], model: _compose.Model, old_release: bytes | None) -> bytes:
+    """Return the override of these pins, with the sizes of the one that is there."""
+    built = [name for name, one in _compose.services(model).items() if one.get("build")]
+    sizes = _sizes.read((old_release or b"").decode("utf-8", "replace"))
+    kept = {name: one for name, one in sizes.items() if name in _compose.services(model)}
+    return _compose.override(pins, built, kept).encode()
 
 
 def _require_inside(wish: Wish) -> None:

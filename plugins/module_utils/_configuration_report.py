@@ -11,13 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from . import _compose, _env_file
-from ._configuration import Candidate, ConfigurationError, is_private, read, text_of
+from ._configuration import Candidate, is_private, read
 from ._masking import Masker
 from ._releases import Config
 
 _DIFF_BYTES = 256 * 1024
-# A user, a database, a bucket: what names of variables end with that hold no secret.
-_PUBLIC = ("USER", "USERNAME", "DB", "DATABASE", "BUCKET", "HOST", "PORT", "NAME", "ENV")
 
 
 def fingerprint(proved: Candidate) -> Config:
@@ -112,34 +110,3 @@ def _shown(content: bytes | None, masker: Masker) -> str:
     if len(content) > _DIFF_BYTES or b"\0" in content:
         return f"({len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()})\n"
     return masker.text(content.decode("utf-8", "replace"))
-
-
-def masker(dest: str, given: Mapping[str, str], env_file: str | None = None) -> Masker:
-    """Return what knows the secrets of the old and of the new ``.env``."""
-    environments = [_environment(os.path.join(dest, _compose.ENV_FILE)), given]
-    if env_file:
-        environments.append(_environment(env_file))
-    known = Masker(public=[name for one in environments for name in public_names(one)])
-    for environment in environments:
-        known.add_environment(environment)
-    return known
-
-
-def container_masker(environment: Mapping[str, str], project: str) -> Masker:
-    """Know what is secret in what a container prints."""
-    known = Masker(public=[project, *public_names(environment)])
-    known.add_environment(environment)
-    return known
-
-
-def _environment(path: str) -> Mapping[str, str]:
-    try:
-        found = _env_file.values(text_of(path))
-    except (_env_file.EnvFileError, ConfigurationError):
-        return {}
-    return {key: value for key, value in found.items() if value}
-
-
-def public_names(environment: Mapping[str, str]) -> list[str]:
-    """Return the values that are printed anyway; a secret like one of them cannot be hidden."""
-    return [value for key, value in environment.items() if key.upper().endswith(_PUBLIC)]

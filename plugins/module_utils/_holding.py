@@ -193,6 +193,31 @@ def unnamed(release: Release, images: Iterable[Mapping[str, Any]]) -> dict[str, 
     return found
 
 
+def unprotected(
+    targets: Iterable[Release],
+    holding: Iterable[Mapping[str, Any]],
+    in_use: Collection[str],
+    images: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """Return the images of releases that a prune would take or has taken, in words.
+
+    :param targets: the releases that have to be there at once, the current one first.
+    :param holding: the containers that hold images, as the engine lists them.
+    :param in_use: images that containers of the project run.
+    :param images: the images of the engine, as it lists them.
+    """
+    held = {str(one["ImageID"]) for one in holding if one["State"] == "running"}
+    local = {str(one["Id"]) for one in images}
+    found: list[str] = []
+    for position, release in enumerate(targets):
+        lost = unnamed(release, images) if position == 0 else {}
+        for service, image in release["services"].items():
+            kept = image["image_id"] in held or image["image_id"] in in_use
+            if not kept or image["image_id"] not in local or service in lost:
+                found.append(f"{service} of {release['id']}")
+    return found
+
+
 class Holder:
     """Holds images for one project of an engine."""
 

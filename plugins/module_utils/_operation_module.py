@@ -18,14 +18,7 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import (
-    _configuration,
-    _configuration_report,
-    _env_file,
-    _operation_work,
-    _owned,
-    _service_table,
-)
+from . import _environment_masking, _operation_work
 
 # Fragment ``carrental.ops._operation``.
 OPERATION_OPTIONS: dict[str, dict[str, Any]] = {
@@ -47,7 +40,7 @@ class OperationModule:
                 module.params[option] = _HIDDEN
         module.no_log_values.clear()
         given = {key: str(value) for key, value in (self.params.get("env") or {}).items()}
-        self.masker = _configuration_report.masker(
+        self.masker = _environment_masking.masker(
             self.params.get("dest") or "/nonexistent", given, self.params.get("env_file")
         )
         self.masker.add(self.params.get("registry_password"))
@@ -91,23 +84,3 @@ class OperationModule:
 
 def _stop(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def wish(params: dict[str, Any]) -> _configuration.Wish:
-    """Return the configuration that the arguments of a module describe."""
-    pins = params.get("pins")
-    table = params.get("table") or {}
-    return _configuration.Wish(
-        dest=params["dest"],
-        src=params["src"],
-        files=tuple(params["files"]),
-        project=params["project"],
-        env=_env_file.wanted(params["env"]),
-        env_remove=tuple(params["env_remove"]),
-        env_file=params.get("env_file"),
-        absent=tuple(params.get("absent") or ()),
-        pins=None if pins is None else {str(key): str(value) for key, value in pins.items()},
-        services=tuple(_service_table.aliases(table).values()),
-        held=tuple(_service_table.held(table, params.get("replace") or ())),
-        owned=_owned.paths(params.get("state_dir"), params["dest"]),
-    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import (
     _compose,
-    _configuration_report,
+    _environment_masking,
     _gap,
     _http,
     _plan,
@@ -269,7 +269,7 @@ class Rollout:
 
     def _evidence(self, container: Container) -> list[str]:
         """Return what an operator has to see of a container that failed, if it is still there."""
-        masker = _configuration_report.container_masker(container.environment, self.project.name)
+        masker = _environment_masking.container_masker(container.environment, self.project.name)
         try:
             shown = _switch.evidence(self.engine, container)
         except DockerError:

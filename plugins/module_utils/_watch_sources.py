@@ -22,9 +22,9 @@ from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _checks,
-    _configuration_report,
     _containers,
     _docker,
+    _environment_masking,
     _http,
     _masking,
     _metrics,
@@ -160,7 +160,7 @@ class Sources:
         check = _containers.judge(subject, container, events, datetime.now(timezone.utc))
         environment = container.environment
         masker = _masking.Masker(
-            public=[self.project, *_configuration_report.public_names(environment)]
+            public=[self.project, *_environment_masking.public_names(environment)]
         )
         masker.add_environment(environment)
         return masker.text(check.detail)

@@ -206,6 +206,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _building,
     _compose,
     _configuration,
+    _configuration_module,
     _docker,
     _engine,
     _env_file,
@@ -301,7 +302,7 @@ class Builder:
 
     def wish(self) -> _configuration.Wish:
         """Return the configuration of the commit, as far as images are built by it."""
-        whole = _operation_module.wish({**self.params, "src": self.params["tree"]})
+        whole = _configuration_module.wish({**self.params, "src": self.params["tree"]})
         return replace(whole, partial=True)
 
     def fetch(self, commits: Sequence[str]) -> None:

@@ -113,6 +113,15 @@ containers:
   returned: success
   type: int
   sample: 12
+unprotected:
+  description:
+    - What the current release and those that a rollback goes to consist of, and what a prune
+      would take, or somebody has taken. Each has the release it belongs to.
+    - The module M(carrental.ops.release_hold) protects it again.
+  returned: success
+  type: list
+  elements: str
+  sample: [api of 20261123T215350Z-2e2e585]
 """
 
 from datetime import datetime, timezone
@@ -178,6 +187,27 @@ def describe(
     return found
 
 
+def unprotected(
+    engine: _engine.Engine,
+    params: dict[str, Any],
+    releases: list[_releases.Release],
+    containers: list[_docker.Container],
+) -> list[str]:
+    """Return what a rollback needs and a prune would take, or somebody has taken."""
+    targets = _releases.targets(releases)
+    found = _holding.unprotected(
+        targets,
+        _holding.containers(engine, params["project"]),
+        {one.image_id for one in containers},
+        engine.get("/images/json"),
+    )
+    current = targets[0] if targets else None
+    if current and params["project_src"] and current.get("config"):
+        lost = _history.missing(current, params["project_src"], params["state_dir"])
+        found += [f"{path} of {current['id']}" for path in lost]
+    return found
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -218,6 +248,7 @@ def main() -> None:
             else []
         ),
         "containers": len(containers),
+        "unprotected": unprotected(engine, params, releases, containers),
     }
     run.exit(result)
 

@@ -270,6 +270,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
     _configuration,
+    _configuration_module,
     _docker,
     _engine,
     _env_file,
@@ -337,7 +338,7 @@ def main() -> None:
         else:
             with (
                 run.operation("release_migrate") as operation,
-                _configuration.candidate(_operation_module.wish(run.params)) as proved,
+                _configuration.candidate(_configuration_module.wish(run.params)) as proved,
             ):
                 work.step = operation.step
                 work.migrate(proved)

@@ -119,9 +119,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
-    _configuration_report,
     _docker,
     _engine,
+    _environment_masking,
     _operation,
     _operation_module,
     _service_table,
@@ -144,9 +144,7 @@ def look_at(engine: _engine.Engine, params: dict[str, Any], logs: bool) -> list[
     found = []
     for container in engine.services(params["project"]):
         if container.service in params["images"]:
-            masker = _configuration_report.container_masker(
-                container.environment, params["project"]
-            )
+            masker = _environment_masking.container_masker(container.environment, params["project"])
             lines = engine.log(container, params["log_lines"]) if logs else []
             shown = _verification.shown(container, [masker.text(line) for line in lines])
             found.append(shown)

@@ -218,6 +218,13 @@ aliases:
   returned: success
   type: dict
   sample: {"api": "api"}
+pinned:
+  description: >-
+    The images that C(compose.release.yml) has pinned until now, by service. Empty where there is
+    none, or where somebody has edited it.
+  returned: success
+  type: dict
+  sample: {"api": "ghcr.io/acme/backend@sha256:9f86d081"}
 tested:
   description: Services whose new files were tried in a container of their own.
   returned: success
@@ -237,6 +244,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
     _configuration,
+    _configuration_module,
     _configuration_report,
     _deployment,
     _docker,
@@ -287,7 +295,7 @@ def main() -> None:
     run = _operation_module.OperationModule(module)
     params = run.params
     try:
-        wish = _operation_module.wish(params)
+        wish = _configuration_module.wish(params)
         engine = _engine.Engine()
         with (
             run.operation("stack_config", changes=params["state"] == "present") as operation,
@@ -306,6 +314,7 @@ def main() -> None:
                 },
                 "services": work.services,
                 "aliases": _service_table.aliases(params["table"]),
+                "pinned": proved.pinned,
                 "tested": [],
                 "reload": work.reload,
                 "moved": work.moved,

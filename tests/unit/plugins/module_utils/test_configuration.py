@@ -16,6 +16,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _configuration,
     _configuration_report,
     _configuration_write,
+    _environment_masking,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._compose import ComposeError
 from ansible_collections.carrental.ops.plugins.module_utils._configuration import Wish
@@ -218,9 +219,7 @@ def test_a_compose_file_that_nobody_delivered_is_refused(wish: Wish) -> None:
 def test_the_diff_holds_no_secret(wish: Wish) -> None:
     Path(str(wish.src), "nginx/nginx.conf").write_text("token hunter2hunter2\n")
     with _configuration.candidate(wish) as proved:
-        found = _configuration_report.diff(
-            proved, _configuration_report.masker(wish.dest, wish.env)
-        )
+        found = _configuration_report.diff(proved, _environment_masking.masker(wish.dest, wish.env))
     shown = {one["after_header"].removeprefix(wish.dest + "/"): one["after"] for one in found}
     assert shown[".env"] == "OTHER=…\nSECRET=…\n"
     assert shown["nginx/nginx.conf"] == "token ********\n"
@@ -230,7 +229,7 @@ def test_the_diff_holds_no_secret(wish: Wish) -> None:
 
 def test_names_of_users_are_not_masked() -> None:
     env = {"POSTGRES_USER": "carrental", "MINIO_ACCESS_KEY": "carrental", "JWT_SECRET": "s3cr3ts3"}
-    masker: Masker = _configuration_report.masker("/nonexistent", env)
+    masker: Masker = _environment_masking.masker("/nonexistent", env)
     assert masker.text("/opt/carrental s3cr3ts3") == "/opt/carrental ********"
 
 
@@ -242,7 +241,7 @@ def test_whole_environment_takes_the_place_of_the_one_in_use(wish: Wish, tmp_pat
     kept.write_text("# of old\nSECRET=before-before\nOTHER='o'\nTHIRD=3\n")
     whole = Wish(wish.dest, wish.files, "p", env_file=str(kept))
     with _configuration.candidate(whole) as proved:
-        known = _configuration_report.masker(wish.dest, {}, str(kept))
+        known = _environment_masking.masker(wish.dest, {}, str(kept))
         shown = _configuration_report.diff(proved, known)
         assert "before-before" not in str(shown)
         assert known.text("before-before hunter2hunter2") == "******** ********"

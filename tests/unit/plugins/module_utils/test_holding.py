@@ -222,3 +222,35 @@ def test_program_is_written_once_and_executable(tmp_path: Path) -> None:
     hold(FakeEngine("a1a1"), tmp_path, Hold(A1, "old", ("api",), True))
     assert stat.S_IMODE(os.stat(tmp_path / "hold").st_mode) == 0o555
     assert [one.name for one in tmp_path.iterdir()] == ["hold"]
+
+
+def holding(name: str, state: str = "running") -> dict[str, str]:
+    return {"ImageID": image(name), "State": state}
+
+
+def here(*names: str) -> list[dict[str, Any]]:
+    return [{"Id": image(name), "RepoTags": []} for name in names]
+
+
+def test_images_that_run_or_are_held_hard_are_protected() -> None:
+    local = here("a2a2", "b1b1", "c1c1", "a1a1")
+    assert _holding.unprotected([NEW, OLD], [holding("a1a1")], IN_USE, local) == []
+
+
+@pytest.mark.parametrize("held", [[], [holding("a1a1", "created")], [holding("a0a0")]])
+def test_an_image_that_a_prune_would_take_is_not_protected(held: list[dict[str, str]]) -> None:
+    local = here("a2a2", "b1b1", "c1c1", "a1a1")
+    assert _holding.unprotected([NEW, OLD], held, IN_USE, local) == ["api of old"]
+
+
+def test_an_image_that_is_gone_is_not_protected() -> None:
+    local = here("a2a2", "b1b1", "c1c1")
+    assert _holding.unprotected([NEW, OLD], [holding("a1a1")], IN_USE, local) == ["api of old"]
+
+
+def test_an_image_of_the_current_release_without_its_name_is_not_protected() -> None:
+    local = here("a2a2", "b1b1", "c1c1")
+    named = {**NEW, "names": {"api": "carrental-api"}}
+    assert _holding.unprotected([named], [], IN_USE, local) == ["api of new"]
+    local[0]["RepoTags"] = ["carrental-api:latest"]
+    assert _holding.unprotected([named], [], IN_USE, local) == []
