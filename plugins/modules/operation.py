@@ -198,6 +198,11 @@ report:
   type: list
   elements: str
   sample: ["20261124T021500Z-deploy-ab12 by anna: ok (2026-11-24T02:16:12.250Z): 2e2e585 is released."]
+held:
+  description: Whether the operation had the lock until now.
+  returned: when O(state=released)
+  type: bool
+  sample: true
 steps:
   description: The steps of the operation from its journal, each with its name and when it began.
   returned: when O(state=released)
@@ -266,7 +271,8 @@ def released(params: dict[str, Any], write: bool) -> dict[str, Any]:
     if write:
         had = _operation.release(state_dir, operation, params["verdict"], params["headline"])
     msg = f"{operation} ended: {params['verdict']}." if had else f"{operation} had no lock."
-    return {"changed": had, "msg": msg, "steps": _operation_info.steps(state_dir, operation)}
+    steps = _operation_info.steps(state_dir, operation)
+    return {"changed": had, "held": had, "msg": msg, "steps": steps}
 
 
 def shown(params: dict[str, Any], _write: bool) -> dict[str, Any]:
