@@ -29,6 +29,15 @@ help: ## Show this list
 setup: ## Install what is missing: Docker engine, .venv; start the engine
 	@demo/setup.sh
 
+.PHONY: requirements
+requirements: setup ## Resolve requirements-dev.in anew: versions and hashes in requirements-dev.txt
+	@{ sed -n 1p requirements-dev.in
+	  echo '# Made from requirements-dev.in by "make requirements".'
+	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --no-header --no-emit-index-url requirements-dev.in
+	} >.build/requirements-dev.txt
+	mv .build/requirements-dev.txt requirements-dev.txt
+
 .PHONY: demo
 demo: setup ## The stack on a server in a container, deployed over ssh
 	@$(DEMO) build

@@ -34,14 +34,23 @@ missing_packages() {
   # Without node.js no npm: Debian's npm brings its own.
   has node || echo nodejs
   has npm || echo npm
-  python_with_venv >/dev/null || echo python3 python3-venv
+  python_with_venv >/dev/null || python_packages
+}
+
+# Ubuntu 22.04 has a newer one beside its own, which is too old for ansible-core 2.18.
+python_packages() {
+  if grep -qs '^VERSION_CODENAME=jammy' /etc/os-release; then
+    echo python3.11 python3.11-venv
+  else
+    echo python3 python3-venv
+  fi
 }
 
 # The first Python that is new enough and can make virtual environments.
 python_with_venv() {
   local python
-  for python in python3 /usr/bin/python3 python3.13 python3.12 python3.11 python3.10; do
-    if has "$python" && "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+  for python in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
+    if has "$python" && "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       echo "$python"
       return
     fi
@@ -67,7 +76,7 @@ install_packages() {
 
 make_venv() {
   local python
-  python=$(python_with_venv) || die 'no Python 3.10 or later with venv was found'
+  python=$(python_with_venv) || die 'no Python 3.11 or later with venv was found'
   if [[ -x $venv/bin/python ]]; then
     say "venv: $venv is kept"
   else
@@ -89,7 +98,7 @@ install_requirements() {
   fi
   local log
   log=$(mktemp)
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" 2>"$log" ||
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements" 2>"$log" ||
     { cat "$log" >&2; rm "$log"; die "pip could not install $requirements; the lines above say why"; }
   rm "$log"
   printf '%s' "$hash" >"$stamp"

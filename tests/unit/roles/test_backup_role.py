@@ -20,7 +20,9 @@ PLAY = [
         },
         "tasks": [
             {
-                "ansible.builtin.command": "sleep 3",
+                # Goes on once somebody has looked, however long that takes.
+                "ansible.builtin.shell": "until [ -e looked ]; do sleep 0.1; done",
+                "args": {"chdir": "{{ playbook_dir }}"},
                 "async": 60,
                 "poll": 0,
                 "register": "__backup_made",
@@ -43,12 +45,33 @@ PLAY = [
 ]
 
 
+CALLBACK = """
+from pathlib import Path
+
+from ansible.plugins.callback import CallbackBase
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_NAME = "looked"
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        if task.get_name().endswith("Count the looks"):
+            (Path(__file__).parent / "looked").touch()
+"""
+
+
 def test_it_looks_again_until_the_backup_is_made(tmp_path: Path) -> None:
     play = tmp_path / "play.yml"
     play.write_text(json.dumps(PLAY))
+    (tmp_path / "looked.py").write_text(CALLBACK)
     done = subprocess.run(
         [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(play)],
-        env={**os.environ, "ANSIBLE_CONFIG": str(REPO / "ansible.cfg")},
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(tmp_path),
+        },
         cwd=REPO,
         capture_output=True,
         text=True,
