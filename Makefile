@@ -30,13 +30,15 @@ setup: ## Install what is missing: Docker engine, .venv; start the engine
 	@demo/setup.sh
 
 .PHONY: requirements
-requirements: setup ## Resolve requirements-dev.in anew: versions and hashes in requirements-dev.txt
-	@{ sed -n 1p requirements-dev.in
-	  echo '# Made from requirements-dev.in by "make requirements".'
-	  uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --no-annotate --no-header --no-emit-index-url requirements-dev.in
-	} >.build/requirements-dev.txt
-	mv .build/requirements-dev.txt requirements-dev.txt
+requirements: setup ## Resolve requirements-*.in anew: versions and hashes in requirements-*.txt
+	@for wanted in requirements-dev requirements-release; do
+	  { sed -n 1p "$$wanted.in"
+	    echo "# Made from $$wanted.in by \"make requirements\"."
+	    uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	      --no-annotate --no-header --no-emit-index-url "$$wanted.in"
+	  } >".build/$$wanted.txt"
+	  mv ".build/$$wanted.txt" "$$wanted.txt"
+	done
 
 .PHONY: demo
 demo: setup ## The stack on a server in a container, deployed over ssh
@@ -129,6 +131,10 @@ bench: setup ## Measure; BENCH=health (default), deploy, data, objects or tuning
 .PHONY: awx
 awx: setup ## What AWX shows, from the playbooks and their roles
 	@python3 awx/generate.py
+
+.PHONY: release
+release: setup ## A release without the publishing: changelog, archive, importer, reference, SBOM
+	@tests/release/run.sh
 
 .PHONY: build
 build: setup ## The archive of the collection
