@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the bill of materials of the collection (CycloneDX 1.6, JSON): what it is, and what it needs.
+"""Write the bill of materials of the collection: what it is, what it needs (CycloneDX 1.6).
 
 sbom.py <tree> <archive> <output>
 """
