@@ -20,6 +20,7 @@ SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 CI_SCENARIOS := backup deploy health restore rollback
 PROOF_DONE := .build/proof
 BENCH ?= health
+CORE ?= 2.18
 
 .PHONY: help
 help: ## Show this list
@@ -69,6 +70,18 @@ lint: setup ## ansible-lint (production), yamllint, ruff, mypy, changelog
 .PHONY: unit
 unit: setup ## Unit tests of the engine and of the tree's own rules
 	@pytest tests/unit
+
+.PHONY: matrix
+matrix: setup ## Unit tests and every playbook with the oldest ansible-core; CORE=2.19 for another
+	@venv=.build/core-$(CORE)
+	[[ -x $$venv/bin/python ]] || .venv/bin/python -m venv "$$venv"
+	"$$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-dev.in 'ansible-core~=$(CORE).0'
+	export PATH="$$PWD/$$venv/bin:$$PATH"
+	ansible-playbook --version | sed -n 1p
+	# One call: a playbook that cannot be read ends it.
+	ansible-playbook --syntax-check -i inventories/staging playbooks/*.yml | grep -c '^playbook:'
+	python -m pytest tests/unit
 
 .PHONY: sanity
 sanity: setup ## ansible-test sanity on a copy of the tree
