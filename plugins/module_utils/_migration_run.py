@@ -141,7 +141,9 @@ class Migration:
     def _judge(self, names: list[str], url: str) -> str:
         """Refuse what is not allowed, and return the URL by which the rest may run."""
         database = self.container(self.params["database_service"])
-        sizes = _migration_plan.tables(self.engine, database, self.params["database"])
+        sizes = (
+            _migration_plan.tables(self.engine, database, self.params["database"]) if names else {}
+        )
         seconds = self.params["lock_timeout"]
         limited = _migration_plan.limited(url, seconds) if seconds > 0 else None
         self.plan = _migration_plan.plan(
