@@ -42,6 +42,12 @@ options:
     description: Tag of the release in each of these repositories, usually a git sha.
     type: str
     required: true
+  digests:
+    description:
+      - Digest of the image of a released service, as a record of a release has it. The tag is not
+        asked then, for it may have been moved since.
+    type: dict
+    default: {}
   services:
     description: >-
       All services of the stack, as M(carrental.ops.stack_config) returns them; of each the keys
@@ -126,6 +132,7 @@ class Puller:
         self.password = params["registry_password"]
         self.registries = [_registry.parse(image).registry for image in self.released.values()]
         self.services: dict[str, Any] = params["services"]
+        self.digests: dict[str, Any] = params["digests"]
 
     def auth(self, image: str) -> dict[str, str] | None:
         """Return the login for an image."""
@@ -136,13 +143,16 @@ class Puller:
         found: dict[str, dict[str, Any]] = {}
         errors: list[str] = []
         for name, image in self.released.items():
+            repository = _registry.parse(image).name
+            known = self.digests.get(name)
+            asked = f"{repository}@{known}" if known else image
             try:
-                digest = self.engine.resolve(image, self.auth(image))
+                digest = self.engine.resolve(asked, self.auth(asked))
             except _registry.RegistryError as error:
                 if str(error) not in errors:
                     errors.append(str(error))
                 continue
-            reference = f"{_registry.parse(image).name}@{digest}"
+            reference = f"{repository}@{digest}"
             local = self.engine.image(reference)
             found[name] = {
                 "image": image,
@@ -204,6 +214,7 @@ def main() -> None:
         argument_spec={
             "released": {"type": "dict", "required": True},
             "version": {"type": "str", "required": True},
+            "digests": {"type": "dict", "default": {}},
             "services": {"type": "dict", "default": {}},
             "registry_username": {"type": "str", "default": ""},
             "registry_password": {"type": "str", "default": "", "no_log": True},

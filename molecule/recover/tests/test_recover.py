@@ -15,8 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from bucket import ELSEWHERE, bucket, elsewhere, login
-from support import STATE, Started, fetch, on_server, playbook, release, sql, stop_at, wait_stopped
+from support import (
+    GHCR,
+    REPO,
+    STATE,
+    Started,
+    fetch,
+    on_server,
+    playbook,
+    release,
+    sql,
+    stop_at,
+    wait_stopped,
+)
 from tiers import proof
 
 ROOT = "/opt/carrental"
@@ -120,6 +133,32 @@ def bare(lost: Lost) -> Iterator[Lost]:
     yield lost
 
 
+@pytest.fixture
+def moved_tag() -> Iterator[None]:
+    """The tag of v1 stands for the image of v2 since."""
+    address = f"http://{GHCR}:5000/v2/carrental/backend/manifests"
+    secrets = yaml.safe_load(
+        (REPO / "inventories/demo/group_vars/carrental/secrets.yml").read_text()
+    )
+    who = "{deploy_registry_username}:{deploy_registry_password}".format(**secrets)
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+
+    def read(version: str) -> str:
+        asked = ("curl", "-sf", "-u", who, "-H", f"Accept: {kind}")
+        return on_server(*asked, f"{address}/{release(version)}")
+
+    def write(manifest: str) -> None:
+        put = ("curl", "-sf", "-u", who, "-X", "PUT", "-H", f"Content-Type: {kind}")
+        on_server(*put, "--data-binary", "@-", f"{address}/{release('v1')}", stdin=manifest)
+
+    was, other = read("v1"), read("v2")
+    assert was != other
+    write(other)
+    yield
+    write(was)
+
+
+@pytest.mark.usefixtures("moved_tag")
 def test_a_lost_server_comes_back(bare: Lost) -> None:
     # Docker and the deploy user are there; the proof of offsite copies prepares the server, too.
     run = playbook("recover", recover_bootstrap=False, **bare.given)
