@@ -34,12 +34,13 @@ def setup(url: str, *argv: str, **settings: Any) -> subprocess.CompletedProcess[
     return subprocess.run(
         [
             *("ansible-playbook", "playbooks/awx_setup.yml"),
-            *("-e", json.dumps({**SETTINGS, **settings}), *argv),
+            *("-e", json.dumps({**SETTINGS, "awx_host": url, **settings}), *argv),
         ],
         cwd=REPO,
         env={
             **os.environ,
-            "CONTROLLER_HOST": url,
+            # The variable goes before what the environment names.
+            "CONTROLLER_HOST": "http://127.0.0.1:9",
             "CONTROLLER_OAUTH_TOKEN": "token",
             "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
