@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.carrental.ops.plugins.modules import (
     http_live,
     minio_live,
@@ -20,6 +19,7 @@ from ansible_collections.carrental.ops.plugins.modules import (
     redis_ping,
     stack_health,
 )
+from arguments import module_arguments
 
 Run = Callable[..., dict[str, Any]]
 
@@ -30,7 +30,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 
     def call(module: Any, *, check_mode: bool = False, **params: Any) -> dict[str, Any]:
         with (
-            patch_module_args({**params, "_ansible_check_mode": check_mode}),
+            module_arguments({**params, "_ansible_check_mode": check_mode}),
             pytest.raises(SystemExit),
         ):
             module.main()

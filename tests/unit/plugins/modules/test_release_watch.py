@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.carrental.ops.plugins.modules import release_watch
+from arguments import module_arguments
 
 TABLE = {"api": {"compose_service": "backend", "metrics_path": "/metrics"}, "web": {}}
 
@@ -19,7 +19,7 @@ def run(
 ) -> dict[str, Any]:
     given = {"project": "carrental", "services": TABLE, "watched": ["api"], **params}
     with (
-        patch_module_args({**given, "_ansible_check_mode": check_mode}),
+        module_arguments({**given, "_ansible_check_mode": check_mode}),
         pytest.raises(SystemExit),
     ):
         release_watch.main()
