@@ -26,7 +26,6 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _docker,
     _environment_masking,
     _http,
-    _masking,
     _metrics,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
@@ -158,11 +157,7 @@ class Sources:
         subject = _checks.Subject(container.service, "", "P1", "", "")
         events = self.engine.endings(container.id)
         check = _containers.judge(subject, container, events, datetime.now(timezone.utc))
-        environment = container.environment
-        masker = _masking.Masker(
-            public=[self.project, *_environment_masking.public_names(environment)]
-        )
-        masker.add_environment(environment)
+        masker = _environment_masking.container_masker(container.environment, self.project)
         return masker.text(check.detail)
 
     def _sample(self, service: str, own: Sequence[Container], look: Look) -> Look:

@@ -192,6 +192,7 @@ def unprotected(
     params: dict[str, Any],
     releases: list[_releases.Release],
     containers: list[_docker.Container],
+    images: list[dict[str, Any]],
 ) -> list[str]:
     """Return what a rollback needs and a prune would take, or somebody has taken."""
     targets = _releases.targets(releases)
@@ -199,7 +200,7 @@ def unprotected(
         targets,
         _holding.containers(engine, params["project"]),
         {one.image_id for one in containers},
-        engine.get("/images/json"),
+        images,
     )
     current = targets[0] if targets else None
     if current and params["project_src"] and current.get("config"):
@@ -225,10 +226,11 @@ def main() -> None:
         releases = _releases.load(params["state_dir"])
         engine = _engine.Engine()
         containers = engine.services(params["project"])
-        local = _holding.local_images(engine)
+        images = engine.get("/images/json")
     except (_docker.DockerError, _releases.ReleaseError) as error:
         run.fail(str(error))
     current = next(iter(_releases.good(releases)), None)
+    local = {str(one["Id"]) for one in images}
     described = [describe(one, current, local, params) for one in releases[: params["limit"]]]
     result: dict[str, Any] = {
         "changed": False,
@@ -248,7 +250,7 @@ def main() -> None:
             else []
         ),
         "containers": len(containers),
-        "unprotected": unprotected(engine, params, releases, containers),
+        "unprotected": unprotected(engine, params, releases, containers, images),
     }
     run.exit(result)
 
