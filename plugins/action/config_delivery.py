@@ -30,6 +30,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
                 "exclude": {"type": "list", "elements": "str", "default": []},
                 "certificates": {"type": "str", "default": ""},
                 "certificates_path": {"type": "str", "default": "."},
+                "dest": {"type": "path"},
+                "state_dir": {"type": "path"},
             }
         )
         exclude = (*given["exclude"], *_NEVER)
@@ -41,7 +43,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             package = _package.pack([one for one in sources if one.directory])
         except _package.PackageError as error:
             return {"failed": True, "msg": f"{error} Nothing was changed."}
-        arguments = {"package": base64.b64encode(package).decode()}
+        arguments = {
+            "package": base64.b64encode(package).decode(),
+            "dest": given["dest"],
+            "state_dir": given["state_dir"],
+        }
         done: dict[str, Any] = self._execute_module(
             "carrental.ops.config_delivery", arguments, task_vars=task_vars
         )

@@ -12,7 +12,6 @@ migration can run from it while production still has the old configuration.
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import os
@@ -24,14 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from . import _compose, _env_file, _sizes
+from . import _compose, _delivered, _env_file, _sizes
 
 PREFIX = "carrental-candidate-"
-# What a role delivers into, and would leave behind when its controller is killed.
-_DELIVERED = "carrental-deploy-"
-# Beside .env: the forms of it that past releases had.
-ENV_HISTORY = ".env.releases"
-PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
 _STALE_AFTER = 4 * 3600
 _MOUNTED_FILES = 200
 _MOUNTED_BYTES = 4 * 1024 * 1024
@@ -110,31 +104,6 @@ class Candidate:
     pinned: dict[str, str]
 
 
-def is_private(path: str) -> bool:
-    """Return whether a file holds a secret by its name."""
-    name = os.path.basename(path)
-    kept = ENV_HISTORY in path.split(os.sep)
-    return kept or any(fnmatch.fnmatch(name, pattern) for pattern in PRIVATE)
-
-
-def delivered(src: str | None, owned: Collection[str] = ()) -> dict[str, str]:
-    """Return the files that were delivered: path relative to the project, and where it lies.
-
-    :param owned: files that are left out.
-    """
-    found: dict[str, str] = {}
-    if src is None:
-        return found
-    for folder, folders, names in os.walk(src):
-        folders[:] = sorted(name for name in folders if name not in (".git", ENV_HISTORY))
-        for name in sorted(names):
-            path = os.path.join(folder, name)
-            relative = os.path.relpath(path, src)
-            if relative not in (_compose.ENV_FILE, _compose.RELEASE_FILE, *owned):
-                found[relative] = path
-    return found
-
-
 def read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as stream:
@@ -167,7 +136,7 @@ def _sweep() -> None:
             status = os.lstat(path)
         except FileNotFoundError:
             continue
-        mine = name.startswith((PREFIX, _DELIVERED)) and status.st_uid == os.getuid()
+        mine = name.startswith((PREFIX, _delivered.PREFIX)) and status.st_uid == os.getuid()
         # Not the time of modification: unpacking gives a directory that of what was packed.
         if mine and time.time() - status.st_ctime > _STALE_AFTER:
             shutil.rmtree(path, ignore_errors=True)
@@ -253,7 +222,7 @@ def _build_beside(wish: Wish, folder: str, beside: ThreadPoolExecutor) -> Candid
     old_env = read(env_path)
     env = _merge_env(wish, (old_env or b"").decode("utf-8", "replace"))
     # The operator's own state, and what is written below instead of linked.
-    skip = (".git", ".ops", ENV_HISTORY, _compose.ENV_FILE, _compose.RELEASE_FILE)
+    skip = (".git", ".ops", _delivered.ENV_HISTORY, _compose.ENV_FILE, _compose.RELEASE_FILE)
     _require_inside(wish)
     _lay(wish.src, wish.dest, folder, skip, read_only=wish.partial, owned=wish.owned)
     _take_away(wish, folder)
@@ -318,9 +287,10 @@ def _override(pins: Mapping[str, str], model: _compose.Model, old_release: bytes
 def _require_inside(wish: Wish) -> None:
     """Refuse to remove what is not a file of the configuration."""
     own = (*wish.files, _compose.ENV_FILE, _compose.RELEASE_FILE)
+    known = _delivered.files(wish.src, wish.owned)
     for path in wish.absent:
         outside = os.path.isabs(path) or os.path.normpath(path) != path or path.startswith("..")
-        if outside or path in own or path in delivered(wish.src, wish.owned) or is_private(path):
+        if outside or path in own or path in known or _delivered.is_private(path):
             raise ConfigurationError(
                 f"{path!r} cannot be removed from {wish.dest}: it has to be a file of the "
                 "configuration below it that is not delivered, no compose file and no secret."
@@ -446,10 +416,9 @@ def _warnings(wish: Wish, heard: list[str], folder: str, model: _compose.Model) 
 
 def _changes(wish: Wish, generated: Mapping[str, tuple[bytes, bytes | None]]) -> list[Change]:
     found = []
-    for relative, path in delivered(wish.src, wish.owned).items():
+    for relative, path in _delivered.files(wish.src, wish.owned).items():
         target = os.path.join(wish.dest, relative)
-        executable = bool(os.stat(path).st_mode & 0o100)
-        mode = 0o600 if is_private(relative) else (0o755 if executable else 0o644)
+        mode = _delivered.mode(relative, path)
         new, old, old_mode = read(path) or b"", read(target), _mode(target)
         if new != old or mode != old_mode:
             found.append(Change(relative, new, old, mode, old_mode))

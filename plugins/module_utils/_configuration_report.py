@@ -10,8 +10,8 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
-from . import _compose, _env_file
-from ._configuration import Candidate, is_private, read
+from . import _compose, _delivered, _env_file
+from ._configuration import Candidate, read
 from ._masking import Masker
 from ._releases import Config
 
@@ -81,7 +81,7 @@ def diff(proved: Candidate, masker: Masker) -> list[dict[str, str]]:
         header = os.path.join(proved.wish.dest, change.path)
         if change.path == _compose.ENV_FILE:
             before, after = _env_diff(proved.env)
-        elif is_private(change.path):
+        elif _delivered.is_private(change.path):
             before = "" if change.old is None else "(a secret)\n"
             after = "(another secret)\n" if change.old is not None else "(a secret)\n"
         else:

@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from . import _compose, _whole_file
-from ._configuration import ENV_HISTORY, is_private
+from ._delivered import ENV_HISTORY, is_private
 from ._releases import Config, Release
 
 _CONTENT = "content"

@@ -11,6 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+# Below the directory of what the operations remember.
+FOLDER = "reports"
+KEPT = 200
+
 
 def report_name(operation: str, moment: datetime) -> str:
     """Name of a report file: UTC and sortable, so that names sort as time does.
@@ -58,3 +62,21 @@ def save(directory: Path, operation: str, result: dict[str, Any], keep: int) -> 
     for name in surplus([entry.name for entry in directory.iterdir()], operation, keep):
         (directory / name).unlink(missing_ok=True)
     return target
+
+
+def keep(
+    directory: Path, operation: str, result: dict[str, Any], newest: int = KEPT
+) -> dict[str, str]:
+    """Save a result; one that cannot be is no reason to fail an operation that is over.
+
+    :param newest: how many reports of this operation stay.
+    :returns: its path, and else why it could not be kept.
+    """
+    try:
+        return {"path": str(save(directory, operation, result, newest)), "error": ""}
+    except OSError as failure:
+        error = (
+            f"cannot write to {directory}: {failure.strerror}; "
+            "free space there, or run playbooks/bootstrap.yml for its owner and mode"
+        )
+        return {"path": "", "error": error}

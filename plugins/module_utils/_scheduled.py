@@ -33,7 +33,6 @@ from . import (
 
 EXPECTED = (_backups.BackupError, _docker.DockerError, _operation.OperationError, OSError)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_REPORTS_KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,9 @@ def run(settings: dict[str, Any], job: Job) -> dict[str, Any]:
     except job.expected as error:
         result["headline"] = str(error)
     result["lines"] = [*result["lines"], *job.after(settings)]
-    try:
-        folder = Path(settings["state_dir"], "reports")
-        _reports.save(folder, job.operation, result, _REPORTS_KEPT)
-    except OSError as error:
-        result["lines"].append(f"The report was not saved: {error.strerror}.")
+    kept = _reports.keep(Path(settings["state_dir"], _reports.FOLDER), job.operation, result)
+    if kept["error"]:
+        result["lines"].append(f"The report was not saved: {kept['error']}")
     return result
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import _compose, _history
-from ._configuration import ENV_HISTORY
+from ._delivered import ENV_HISTORY
 
 _FULL = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 _SHORT = re.compile(r"[0-9a-f]{7,64}\Z")

@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Packs directories of the controller and unpacks them into a new temporary directory of the server,
     which the caller removes. Nothing is written to the controller, and nothing else to the server.
+  - Where O(dest) has all of it already the directory is removed again, and RV(path) is not returned.
   - Links are followed. C(.env) and C(.env.releases) at the top of O(src) stay on the controller.
 author:
   - Car Rental Platform Team (@carrental)
@@ -26,7 +27,7 @@ attributes:
     support: none
   idempotent:
     support: none
-    details: [Each run makes a directory.]
+    details: [Each run that brings something new makes a directory.]
 options:
   src:
     description: Directory of the controller with the configuration. Empty brings none.
@@ -46,6 +47,16 @@ options:
     description: Where the files of O(certificates) go, relative to the directory.
     type: str
     default: .
+  dest:
+    description:
+      - Directory of the compose project on the server, which is compared with what was brought, by content and
+        by the mode that M(carrental.ops.stack_config) gives. Empty compares nothing.
+    type: path
+  state_dir:
+    description: >-
+      Directory of what the operations remember. Files of O(dest) that another procedure writes, and which are
+      left alone by a release, are named there.
+    type: path
   package:
     description: What the controller packed. Given by the controller's part of this module alone.
     type: str
@@ -60,18 +71,21 @@ EXAMPLES = r"""
     exclude: [.git, node_modules]
     certificates: "{{ playbook_dir }}/../certificates"
     certificates_path: nginx/ssl
+    dest: /opt/carrental
+    state_dir: /opt/carrental/.ops
   register: delivered
 
 - name: Remove it
   ansible.builtin.file:
     path: "{{ delivered.path }}"
     state: absent
+  when: delivered.path is defined
 """
 
 RETURN = r"""
 path:
   description: The new directory of the server, which only this user can read.
-  returned: success
+  returned: when O(dest) does not have all of it
   type: str
   sample: /tmp/carrental-deploy-9rgikcsj
 """
@@ -81,7 +95,7 @@ import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrental.ops.plugins.module_utils import _package
+from ansible_collections.carrental.ops.plugins.module_utils import _delivered, _owned, _package
 
 
 def main() -> None:
@@ -94,6 +108,8 @@ def main() -> None:
             "certificates_path": {"type": "str", "default": "."},
             # Private keys are in it.
             "package": {"type": "str", "no_log": True},
+            "dest": {"type": "path"},
+            "state_dir": {"type": "path"},
         },
         supports_check_mode=True,
     )
@@ -101,7 +117,8 @@ def main() -> None:
         module.fail_json(
             msg="Nothing was packed: run this as a task, not by itself. Nothing was changed."
         )
-    path = tempfile.mkdtemp(prefix="carrental-deploy-")
+    dest = module.params["dest"]
+    path = tempfile.mkdtemp(prefix=_delivered.PREFIX)
     try:
         _package.unpack(base64.b64decode(module.params["package"]), path)
     except (OSError, _package.PackageError) as error:
@@ -109,6 +126,9 @@ def main() -> None:
         module.fail_json(
             msg=f"The configuration was not delivered to {path}: {error} Nothing was changed."
         )
+    if dest and _delivered.is_there(path, dest, _owned.paths(module.params["state_dir"], dest)):
+        shutil.rmtree(path, ignore_errors=True)
+        module.exit_json(changed=False)
     module.exit_json(changed=False, path=path)
 
 

@@ -42,7 +42,7 @@ options:
   state:
     description:
       - V(acquired) begins an operation, or fails and says who has the lock.
-      - V(released) ends it with its O(verdict).
+      - V(released) ends it with its O(verdict), and keeps its O(result) where one is given.
       - V(shown) says who has the lock, whether there is a freeze, and how the last operations ended.
       - V(frozen) keeps deploy, scale and tune from being begun; V(thawed) ends that.
       - V(unlocked) takes the lock from the operation O(operation_id). It is refused while something
@@ -91,6 +91,13 @@ options:
     description: The same in one sentence.
     type: str
     default: ""
+  result:
+    description:
+      - What the operation returned, to be kept as M(carrental.ops.report_save) does, in C(reports) below
+        O(state_dir), together with the id and the steps of the operation. It must not hold secrets.
+      - Empty keeps nothing. In check mode nothing is written.
+    type: dict
+    default: {}
   reason:
     description: Why there is a freeze.
     type: str
@@ -203,6 +210,13 @@ held:
   returned: when O(state=released)
   type: bool
   sample: true
+report:
+  description: >-
+    Where the O(result) is kept, as C(path), and why it could not be, as C(error); both empty where there
+    was nothing to keep.
+  returned: when O(state=released)
+  type: dict
+  sample: {path: /opt/carrental/.ops/reports/20261124T021612.310000Z-deploy.json, error: ""}
 steps:
   description: The steps of the operation from its journal, each with its name and when it began.
   returned: when O(state=released)
@@ -222,6 +236,7 @@ msg:
 """
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -231,6 +246,8 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _operation,
     _operation_info,
     _operation_module,
+    _operation_rules,
+    _reports,
 )
 
 
@@ -272,7 +289,12 @@ def released(params: dict[str, Any], write: bool) -> dict[str, Any]:
         had = _operation.release(state_dir, operation, params["verdict"], params["headline"])
     msg = f"{operation} ended: {params['verdict']}." if had else f"{operation} had no lock."
     steps = _operation_info.steps(state_dir, operation)
-    return {"changed": had, "held": had, "msg": msg, "steps": steps}
+    report = {"path": "", "error": ""}
+    if write and params["result"]:
+        result = {**params["result"], "operation_id": operation, "steps": steps}
+        kind = str(result.get("operation") or _operation_rules.kind_of(operation))
+        report = _reports.keep(Path(state_dir, _reports.FOLDER), kind, result)
+    return {"changed": had, "held": had, "msg": msg, "steps": steps, "report": report}
 
 
 def shown(params: dict[str, Any], _write: bool) -> dict[str, Any]:
@@ -353,6 +375,7 @@ def main() -> None:
                 "choices": ["ok", "no_change", "refused", "rolled_back", "failed", "unknown"],
             },
             "headline": {"type": "str", "default": ""},
+            "result": {"type": "dict", "default": {}},
             "reason": {"type": "str", "default": ""},
             "until": {"type": "str", "default": ""},
             "last": {"type": "int", "default": 10},

@@ -32,8 +32,8 @@ options:
     required: true
   project_src:
     description:
-      - Directory of the compose project on the server. With it RV(edited) and C(missing_files) are
-        looked at.
+      - Directory of the compose project on the server. With it RV(directory), RV(edited) and
+        C(missing_files) are looked at.
     type: path
   limit:
     description: How many releases RV(releases) holds, newest first.
@@ -108,6 +108,14 @@ edited:
   type: list
   elements: str
   sample: [nginx/nginx.conf]
+directory:
+  description: >-
+    What O(project_src) is. C(exists) is whether it is a directory, C(writable) whether the user of
+    this connection may write to it, C(owner) the name of its owner, or the number of one that has
+    no name.
+  returned: when O(project_src) is given
+  type: dict
+  sample: {exists: true, writable: true, owner: deploy}
 containers:
   description: How many containers the project has, running or not.
   returned: success
@@ -124,6 +132,8 @@ unprotected:
   sample: [api of 20261123T215350Z-2e2e585]
 """
 
+import os
+import pwd
 from datetime import datetime, timezone
 from typing import Any
 
@@ -209,6 +219,25 @@ def unprotected(
     return found
 
 
+def directory(path: str) -> dict[str, Any]:
+    """Return what the directory of the project is."""
+    exists = os.path.isdir(path)
+    return {
+        "exists": exists,
+        "writable": exists and os.access(path, os.W_OK | os.X_OK),
+        "owner": owner(path) if exists else "",
+    }
+
+
+def owner(path: str) -> str:
+    """Return the name of an owner, or the number of one without a name."""
+    uid = os.stat(path).st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -252,6 +281,8 @@ def main() -> None:
         "containers": len(containers),
         "unprotected": unprotected(engine, params, releases, containers, images),
     }
+    if params["project_src"]:
+        result["directory"] = directory(params["project_src"])
     run.exit(result)
 
 

@@ -79,27 +79,19 @@ def main() -> None:
             "directory": {"type": "path", "required": True},
             "operation": {"type": "str", "required": True},
             "result": {"type": "dict", "required": True},
-            "keep": {"type": "int", "default": 200},
+            "keep": {"type": "int", "default": _reports.KEPT},
         },
         supports_check_mode=True,
     )
     params = module.params
     if params["keep"] < 1:
         module.fail_json(msg=f"keep is {params['keep']}; give 1 or more. Nothing was changed.")
-    path, error = "", ""
+    kept = {"path": "", "error": ""}
     if not module.check_mode:
-        try:
-            path = str(
-                _reports.save(
-                    Path(params["directory"]), params["operation"], params["result"], params["keep"]
-                )
-            )
-        except OSError as failure:
-            error = (
-                f"cannot write to {params['directory']}: {failure.strerror}; "
-                "free space there, or run playbooks/bootstrap.yml for its owner and mode"
-            )
-    module.exit_json(changed=False, path=path, error=error)
+        kept = _reports.keep(
+            Path(params["directory"]), params["operation"], params["result"], params["keep"]
+        )
+    module.exit_json(changed=False, **kept)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arguments for a module that runs inside a test, with any supported ansible-core.
+"""A module that runs inside a test: its arguments, with any supported ansible-core, and its answer.
 
 ``ansible.module_utils.testing`` does the same from 2.19 on.
 """
@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
+import pytest
 from ansible.module_utils import basic
 
 
@@ -25,3 +27,20 @@ def module_arguments(given: Mapping[str, Any]) -> Iterator[None]:
         mock.patch.object(basic, "_ANSIBLE_PROFILE", "legacy", create=True),
     ):
         yield
+
+
+def answer(
+    capfd: pytest.CaptureFixture[str],
+    module: ModuleType,
+    *,
+    check_mode: bool = False,
+    **given: Any,
+) -> dict[str, Any]:
+    """Run a module as Ansible does, and return what it prints."""
+    with (
+        module_arguments({**given, "_ansible_check_mode": check_mode}),
+        pytest.raises(SystemExit),
+    ):
+        module.main()
+    found: dict[str, Any] = json.loads(capfd.readouterr().out)
+    return found

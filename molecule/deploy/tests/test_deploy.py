@@ -185,6 +185,13 @@ def test_v2_arrives_whole_without_touching_data_services() -> None:
     assert again.changed == 0
     assert again.result["verdict"] == "no_change"
     assert running() == after
+    # The result is kept with what its journal tells, and nothing else of it is left.
+    reports = "cat $(ls -t /opt/carrental/.ops/reports/*-deploy.json | head -1)"
+    report = json.loads(on_server("sh", "-c", reports))
+    assert report["verdict"] == "no_change"
+    assert report["operation_id"] == again.result["operation_id"]
+    assert report["steps"][-1]["step"] == "ended"
+    assert on_server("find", "/tmp", "-maxdepth", "1", "-name", "carrental-*") == ""
 
 
 @pytest.mark.parametrize("variant", ["exits", pytest.param("unhealthy", marks=proof)])

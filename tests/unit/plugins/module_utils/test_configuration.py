@@ -62,22 +62,6 @@ def delivered(tmp_path: Path) -> Wish:
     return Wish(str(dest), ("compose.yml",), "p", str(src), env)
 
 
-@pytest.mark.parametrize(
-    ("path", "private"),
-    [
-        (".env", True),
-        (".env.production", True),
-        ("secrets/api.env", True),
-        ("nginx/ssl/privkey.pem", True),
-        ("tls/server.key", True),
-        ("nginx/ssl/fullchain.pem", False),
-        ("nginx/nginx.conf", False),
-    ],
-)
-def test_private_files_are_known_by_name(path: str, private: bool) -> None:
-    assert _configuration.is_private(path) == private
-
-
 @pytest.fixture(autouse=True)
 def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What other runs on this machine leave in the common one is not ours to count."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrental.ops.plugins.module_utils import _configuration, _history
+from ansible_collections.carrental.ops.plugins.module_utils import _delivered, _history
 
 ENV = "SECRET=hunter2hunter2\n"
 FILES = {
@@ -168,8 +168,8 @@ def test_files_that_the_older_release_did_not_have() -> None:
 
 def test_kept_environments_are_private_and_never_delivered(tmp_path: Path) -> None:
     lay(tmp_path, {".env.releases/abc": "SECRET=x", "compose.yml": "services: {}"})
-    assert _configuration.is_private(".env.releases/abc")
-    assert list(_configuration.delivered(str(tmp_path))) == ["compose.yml"]
+    assert _delivered.is_private(".env.releases/abc")
+    assert list(_delivered.files(str(tmp_path))) == ["compose.yml"]
 
 
 def test_edits_by_hand_are_told_by_file(root: Path) -> None:

@@ -6,7 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.carrental.ops.plugins.module_utils import _configuration, _owned
+from ansible_collections.carrental.ops.plugins.module_utils import (
+    _configuration,
+    _delivered,
+    _owned,
+)
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def test_what_was_delivered_in_their_place_is_left_out(root: Path, tmp_path: Pat
     (src / "monitoring").mkdir(parents=True)
     (src / "monitoring/alerts.yml").write_text("the stack's\n")
     (src / "monitoring/other.yml").write_text("the stack's\n")
-    found = _configuration.delivered(str(src), ("monitoring/alerts.yml",))
+    found = _delivered.files(str(src), ("monitoring/alerts.yml",))
     assert list(found) == ["monitoring/other.yml"]
     out = tmp_path / "out"
     owned = ("monitoring/alerts.yml",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ansible_collections.carrental.ops.plugins.modules import (
     redis_ping,
     stack_health,
 )
-from arguments import module_arguments
+from arguments import answer
 
 Run = Callable[..., dict[str, Any]]
 
@@ -28,16 +29,7 @@ Run = Callable[..., dict[str, Any]]
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run a module as Ansible does, and return what it prints."""
 
-    def call(module: Any, *, check_mode: bool = False, **params: Any) -> dict[str, Any]:
-        with (
-            module_arguments({**params, "_ansible_check_mode": check_mode}),
-            pytest.raises(SystemExit),
-        ):
-            module.main()
-        result: dict[str, Any] = json.loads(capfd.readouterr().out)
-        return result
-
-    return call
+    return partial(answer, capfd)
 
 
 @pytest.fixture

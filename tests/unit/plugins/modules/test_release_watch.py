@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 import pytest
 from ansible_collections.carrental.ops.plugins.modules import release_watch
-from arguments import module_arguments
+from arguments import answer
 
 TABLE = {"api": {"compose_service": "backend", "metrics_path": "/metrics"}, "web": {}}
 
@@ -18,13 +17,7 @@ def run(
     capfd: pytest.CaptureFixture[str], *, check_mode: bool = False, **params: Any
 ) -> dict[str, Any]:
     given = {"project": "carrental", "services": TABLE, "watched": ["api"], **params}
-    with (
-        module_arguments({**given, "_ansible_check_mode": check_mode}),
-        pytest.raises(SystemExit),
-    ):
-        release_watch.main()
-    result: dict[str, Any] = json.loads(capfd.readouterr().out)
-    return result
+    return answer(capfd, release_watch, check_mode=check_mode, **given)
 
 
 def test_check_mode_says_at_once_that_nothing_was_watched(
