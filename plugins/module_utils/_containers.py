@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -67,7 +68,7 @@ def _running(
     evidence: dict[str, Any],
 ) -> Check:
     age = seconds_since(str(container.state.get("StartedAt", "")), now)
-    useless = _useless(container, events, age)
+    useless = _useless(container, events, age, now)
     if useless:
         return subject.down("container", useless, **evidence)
     notable = _notable(container, events, age)
@@ -76,14 +77,17 @@ def _running(
     return subject.passed("container", **evidence)
 
 
-def _useless(container: Container, events: list[dict[str, Any]], age: float | None) -> str:
+def _useless(
+    container: Container, events: list[dict[str, Any]], age: float | None, now: datetime
+) -> str:
     """Why a container that runs does not serve; empty when it may."""
     name, health = container.name, container.state.get("Health") or {}
     if _restarts(container) >= _LOOP_RESTARTS and _young(age):
         return _loop(container, events, age)
     if health.get("Status") == "unhealthy":
         return (
-            f"container {name} runs, but its own health check fails: {last_output(health)}; "
+            f"container {name} runs, but its own health check fails{_last_try(health, now)}: "
+            f"{last_output(health)}; "
             f"see: docker logs --tail 100 {name}"
         )
     borrowed = container.network_mode == "none" or container.network_mode.startswith("container:")
@@ -217,6 +221,13 @@ def start_error(state: dict[str, Any]) -> str:
     return " ".join(str(state.get("Error") or "").split())[:300]
 
 
+def _last_try(health: dict[str, Any], now: datetime) -> str:
+    # What was mended since is not known before Docker tries again.
+    tries = health.get("Log") or [{}]
+    age = seconds_since(str(tries[-1].get("End", "")), now)
+    return "" if age is None else f", last tried {age:.0f} s ago"
+
+
 def last_output(health: dict[str, Any]) -> str:
     # The newest entry may be a success that came after the failures were counted.
     failed = [entry for entry in health.get("Log") or [] if entry.get("ExitCode")]
@@ -253,10 +264,10 @@ def _evidence(container: Container) -> dict[str, Any]:
 
 def seconds_since(moment: str, now: datetime) -> float | None:
     """Age of a moment as Docker writes it; None when it never was."""
-    # Docker writes nanoseconds, which Python does not read.
-    text = moment.partition(".")[0].rstrip("Z")
+    # Docker writes nanoseconds, which Python does not read, and tries in the zone of the server.
+    text = re.sub(r"\.\d+", "", moment).replace("Z", "+00:00")
     try:
-        found = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
     return None if found.year < 2000 else max((now - found).total_seconds(), 0.0)

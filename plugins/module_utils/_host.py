@@ -186,7 +186,9 @@ def size(number: float) -> str:
     """A number of bytes for people."""
     if number >= _GIB:
         return f"{number / _GIB:.1f} GiB"
-    return f"{number / 1024**2:.0f} MiB"
+    if number >= 1024**2:
+        return f"{number / 1024**2:.0f} MiB"
+    return f"{number / 1024:.0f} KiB" if number >= 1024 else f"{number:.0f} B"
 
 
 def memory(thresholds: Thresholds) -> list[Check]:

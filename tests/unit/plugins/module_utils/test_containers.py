@@ -148,6 +148,18 @@ def test_ended(
             "container api runs, but its own health check fails: no db; "
             "see: docker logs --tail 100 api",
         ),
+        (
+            "running",
+            {
+                "Health": {
+                    "Status": "unhealthy",
+                    "Log": [{"ExitCode": -1, "Output": "", "End": "2026-11-23T14:59:52.5+03:00"}],
+                }
+            },
+            0,
+            "container api runs, but its own health check fails, last tried 8 s ago: "
+            "it gives no reason; see: docker logs --tail 100 api",
+        ),
         ("removing", {}, 0, "container api is removing; look again"),
     ],
 )

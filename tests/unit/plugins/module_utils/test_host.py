@@ -66,7 +66,7 @@ def test_further(more: str, found: list[str]) -> None:
         ),
         (
             100,
-            "[FAIL] Disk usage at 100%: 0 MiB of 105.0 GiB are free; see docker system df and "
+            "[FAIL] Disk usage at 100%: 0 B of 105.0 GiB are free; see docker system df and "
             "du -xh /: images, logs and old backups are the usual cause",
         ),
     ],
@@ -179,7 +179,8 @@ def test_df_of_a_container() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 MiB"), (5 * 1024**2, "5 MiB"), (1.5 * GIB, "1.5 GiB")]
+    ("number", "text"),
+    [(0, "0 B"), (70_000, "68 KiB"), (5 * 1024**2, "5 MiB"), (1.5 * GIB, "1.5 GiB")],
 )
 def test_size(number: float, text: str) -> None:
     assert _host.size(number) == text
