@@ -9,41 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-from support import STATE, Run, eventually, fetch, inspect, on_server, playbook, release, sql, tree
+from answers import ACT, AGAIN, SWITCH, attempts, cause, respond
+from support import STATE, eventually, fetch, inspect, on_server, playbook, release, sql, tree
 from tiers import proof
 
 ALERTMANAGER = "http://127.0.0.1:9093"
-SWITCH = f"{STATE}/response.off"
-ACT: dict[str, Any] = {
-    "response_mode": "act",
-    "response_cooldown": 0,
-    "response_total_per_hour": 1000,
-}
-AGAIN: dict[str, Any] = {
-    **ACT,
-    "response_per_hour": 1000,
-    "response_per_day": 1000,
-    "response_reset": True,
-}
-
-
-def respond(incident: str, **extra: Any) -> Run:
-    return playbook("respond", incident=incident, **extra)
-
-
-def cause(run: Run) -> tuple[str, str]:
-    """Service and code of the likely cause."""
-    one = run.result["incidents"][0]
-    return one["service"], one["cause"]
-
-
-def attempts(run: Run) -> list[tuple[str, str]]:
-    return [
-        (one["remedy"], one["verdict"])
-        for each in run.result["incidents"]
-        for one in each["attempts"]
-    ]
 
 
 def ledger() -> list[dict[str, Any]]:
@@ -69,18 +39,6 @@ def outside(listing: str) -> list[str]:
 
 def now() -> str:
     return on_server("date", "+%s.%N")
-
-
-@pytest.fixture(autouse=True)
-def running() -> Iterator[None]:
-    """What a test stopped runs again afterwards."""
-    yield
-    on_server("rm", "-f", SWITCH)
-    for name in ("redis", "minio", "postgres", "api", "web"):
-        if inspect(name, "{{.State.Paused}}") == "true":
-            on_server("docker", "unpause", name)
-        on_server("docker", "start", name)
-    eventually(lambda: fetch("/api/v1/health")[0] == 200, "the API answers again", 90)
 
 
 @contextmanager
