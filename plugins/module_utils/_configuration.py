@@ -57,6 +57,8 @@ class Wish:
     # Only the compose files count, as they are without a release: no pinned images, which
     # are not built, and what containers mount may be delivered later.
     partial: bool = False
+    # Without src: the files that releases brought before, as the record has them.
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,38 +144,44 @@ def _sweep() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _brought(wish: Wish) -> dict[str, str]:
+    """Return what the release brings, or what releases brought before if nothing was delivered.
+
+    Either way the same files count as configuration: what only the server has does not.
+    """
+    if wish.src is not None:
+        return _delivered.files(wish.src, wish.owned)
+    own = (_compose.ENV_FILE, _compose.RELEASE_FILE, *wish.owned)
+    places = {name: os.path.join(wish.dest, name) for name in wish.known if name not in own}
+    return {name: path for name, path in places.items() if os.path.isfile(path)}
+
+
 def _lay(
-    src: str | None,
+    given: Mapping[str, _delivered.Place],
     dest: str,
     out: str,
     skip: Sequence[str],
     *,
     read_only: bool,
-    owned: Collection[str] = (),
 ) -> None:
-    """Lay both trees over each other; what was delivered lies on top.
+    """Lay what a release brings over what is there.
 
-    What only one tree has is linked as a whole. In a directory of both, files
-    are copied: a container that mounts it cannot follow a link out of it.
+    What the release has no part in is linked as a whole. In a directory that it brings files
+    into, files are copied: a container that mounts it cannot follow a link out of it.
 
     :param read_only: nothing mounts it, so that links do.
-    :param owned: files of ``dest`` on which nothing lies.
     """
     os.makedirs(out, exist_ok=True)
-    new = set(os.listdir(src)) if src else set()
     old = set(os.listdir(dest)) if os.path.isdir(dest) else set()
-    for name in new | old:
-        target = os.path.join(out, name)
-        below = os.path.join(dest, name)
-        above = os.path.join(src, name) if src and name in new else None
+    for name in given.keys() | old:
         if name in skip:
             continue
-        if name in owned:
-            above = None
-        if above and os.path.isdir(above):
-            inside = [one[len(name) + 1 :] for one in owned if one.startswith(f"{name}/")]
-            _lay(above, below, target, (), read_only=read_only, owned=inside)
-        elif above or (src and _is_small_file(below)):
+        target = os.path.join(out, name)
+        below = os.path.join(dest, name)
+        above = given.get(name)
+        if isinstance(above, dict):
+            _lay(above, below, target, (), read_only=read_only)
+        elif above or (given and _is_small_file(below)):
             (os.symlink if read_only else shutil.copy2)(above or below, target)
         else:
             os.symlink(below, target)
@@ -224,7 +232,8 @@ def _build_beside(wish: Wish, folder: str, beside: ThreadPoolExecutor) -> Candid
     # The operator's own state, and what is written below instead of linked.
     skip = (".git", ".ops", _delivered.ENV_HISTORY, _compose.ENV_FILE, _compose.RELEASE_FILE)
     _require_inside(wish)
-    _lay(wish.src, wish.dest, folder, skip, read_only=wish.partial, owned=wish.owned)
+    given = _delivered.tree(_brought(wish))
+    _lay(given, wish.dest, folder, skip, read_only=wish.partial)
     _take_away(wish, folder)
     _require_files(wish, folder)
     release_path = os.path.join(wish.dest, _compose.RELEASE_FILE)

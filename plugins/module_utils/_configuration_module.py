@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _configuration, _env_file, _owned, _service_table
+from . import _configuration, _env_file, _owned, _releases, _service_table
 
 
 def wish(params: dict[str, Any]) -> _configuration.Wish:
@@ -18,6 +18,7 @@ def wish(params: dict[str, Any]) -> _configuration.Wish:
     return _configuration.Wish(
         dest=params["dest"],
         src=params["src"],
+        known=() if params["src"] else _recorded(params.get("state_dir")),
         files=tuple(params["files"]),
         project=params["project"],
         env=_env_file.wanted(params["env"]),
@@ -29,3 +30,15 @@ def wish(params: dict[str, Any]) -> _configuration.Wish:
         held=tuple(_service_table.held(table, params.get("replace") or ())),
         owned=_owned.paths(params.get("state_dir"), params["dest"]),
     )
+
+
+def _recorded(state_dir: str | None) -> tuple[str, ...]:
+    """Return the files of the release that runs; none where nothing was released."""
+    if not state_dir:
+        return ()
+    try:
+        passed = _releases.good(_releases.load(state_dir))
+    except _releases.ReleaseError:
+        # Whoever asks for the releases says what is wrong with their records.
+        return ()
+    return tuple((passed[0].get("config") or {}).get("files") or ()) if passed else ()

@@ -10,7 +10,8 @@ import filecmp
 import fnmatch
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from . import _compose
 
@@ -19,6 +20,9 @@ PREFIX = "carrental-deploy-"
 # Beside .env: the forms of it that past releases had.
 ENV_HISTORY = ".env.releases"
 _PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
+
+# Where a file lies, or what a directory holds.
+Place = str | dict[str, Any]
 
 
 def is_private(path: str) -> bool:
@@ -45,6 +49,18 @@ def files(src: str | None, owned: Collection[str] = ()) -> dict[str, str]:
             if relative not in (_compose.ENV_FILE, _compose.RELEASE_FILE, *owned):
                 found[relative] = path
     return found
+
+
+def tree(found: Mapping[str, str]) -> dict[str, Place]:
+    """Return files as directories hold them: a name stands for a path, or for a directory."""
+    root: dict[str, Any] = {}
+    for relative, path in found.items():
+        *folders, name = relative.split(os.sep)
+        place = root
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = path
+    return root
 
 
 def mode(relative: str, path: str) -> int:

@@ -309,3 +309,25 @@ def test_nothing_else_can_be_removed(wish: Wish, path: str) -> None:
         _configuration.candidate(replace(wish, absent=(path,))),
     ):
         pass
+
+
+@needs_compose
+def test_the_same_files_count_as_configuration_with_and_without_a_delivery(wish: Wish) -> None:
+    """What only the server has, a directory of it and many files, is no part of a release."""
+    compose = COMPOSE.replace("./nginx/ssl:/etc/nginx/ssl:ro", "./nginx:/etc/nginx/all:ro")
+    Path(str(wish.src), "compose.yml").write_text(compose)
+    wish = replace(wish, env={"SECRET": "hunter2hunter2", "OTHER": "o"})
+    with _configuration.candidate(wish) as proved:
+        _configuration_write.apply(proved)
+        first = proved.mounted["nginx"]
+    own = Path(wish.dest, "nginx", "cache")
+    own.mkdir()
+    for number in range(250):
+        (own / str(number)).write_text("of the server\n")
+    assert "nginx/nginx.conf" in first
+    with _configuration.candidate(wish) as proved:
+        assert proved.mounted["nginx"] == first
+    again = replace(wish, src=None, known=("compose.yml", *first))
+    with _configuration.candidate(again) as proved:
+        assert proved.mounted["nginx"] == first
+        assert proved.changes == []

@@ -49,7 +49,6 @@ def test_what_was_delivered_in_their_place_is_left_out(root: Path, tmp_path: Pat
     found = _delivered.files(str(src), ("monitoring/alerts.yml",))
     assert list(found) == ["monitoring/other.yml"]
     out = tmp_path / "out"
-    owned = ("monitoring/alerts.yml",)
-    _configuration._lay(str(src), str(root), str(out), (), read_only=False, owned=owned)
+    _configuration._lay(_delivered.tree(found), str(root), str(out), (), read_only=False)
     assert (out / "monitoring/alerts.yml").read_text() == "ours\n"
     assert (out / "monitoring/other.yml").read_text() == "the stack's\n"
