@@ -395,7 +395,14 @@ def release(state_dir: str, operation: str, verdict: str, headline: str = "") ->
         return True
 
 
-def unlock(state_dir: str, operation: str, who: str, *, write: bool = True) -> bool:
+def unlock(
+    state_dir: str,
+    operation: str,
+    who: str,
+    *,
+    remains: Remains = nothing_remains,
+    write: bool = True,
+) -> bool:
     """Take the lock from an operation by its exact id; return whether it had it.
 
     What still works for it is not stopped by this, so then it is refused.
@@ -410,6 +417,12 @@ def unlock(state_dir: str, operation: str, who: str, *, write: bool = True) -> b
             raise OperationError(
                 f"{describe(record)}, and what it started still works: process {names}. Wait "
                 f"for it, or end it: kill {' '.join(map(str, processes))}. Nothing was changed."
+            )
+        left = remains(operation)
+        if left:
+            raise OperationError(
+                f"{describe(record)}, and what it left still works: {', '.join(left)}. Wait for "
+                "it, or end it by hand. Nothing was changed."
             )
         if write:
             _close(state_dir, record, "unlocked", who=who)

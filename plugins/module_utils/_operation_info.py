@@ -12,8 +12,13 @@ from typing import Any
 from . import _freeze, _journal, _lock_file, _operation, _operation_rules, _remains
 
 
-def holders(state_dir: str) -> list[dict[str, Any]]:
-    """Return who has the lock, the exclusive one first."""
+def holders(
+    state_dir: str, remains: _operation.Remains = _operation.nothing_remains
+) -> list[dict[str, Any]]:
+    """Return who has the lock, the exclusive one first.
+
+    :param remains: whom to ask for containers and sessions that an operation left at work.
+    """
     found = []
     for name in _operation_rules.lanes():
         path = _operation_rules.path(state_dir, name)
@@ -22,27 +27,31 @@ def holders(state_dir: str) -> list[dict[str, Any]]:
             continue
         running = _operation.is_running(record, path)
         processes = _remains.tagged(record.id)
-        looked = _operation.Blocked(record, running, processes)
+        left = remains(record.id)
+        looked = _operation.Blocked(record, running, processes, left)
         found.append(
             {
                 **record.as_dict(),
                 "running": running,
                 "processes": processes,
+                "left": left,
                 "says": f"{_operation.describe(record)}; {_operation.at_work(looked)}",
             }
         )
     return found
 
 
-def _is_active(holder: dict[str, Any]) -> bool:
-    return bool(holder["running"] or holder["processes"] or holder["heartbeat_age"] < holder["ttl"])
+def is_active(holder: dict[str, Any]) -> bool:
+    """Return whether something works for an operation, or may: its controller was heard of."""
+    works = holder["running"] or holder["processes"] or holder["left"]
+    return bool(works or holder["heartbeat_age"] < holder["ttl"])
 
 
 def last_operations(
     state_dir: str, count: int, having: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return how the newest operations ended, from their journals; and which have the lock."""
-    active = {one["id"] for one in having if _is_active(one)}
+    active = {one["id"] for one in having if is_active(one)}
     found = []
     for operation in _journal.operations(state_dir)[:count]:
         lines = _journal.read(state_dir, operation)
@@ -87,13 +96,15 @@ def _line(one: dict[str, Any]) -> str:
     return f"{one['id']}{by}: {one['verdict']}{how}{step} ({one['at']}){said}"
 
 
-def info(state_dir: str, count: int = 10) -> dict[str, Any]:
+def info(
+    state_dir: str, count: int = 10, remains: _operation.Remains = _operation.nothing_remains
+) -> dict[str, Any]:
     """Return who has the lock, whether there is a freeze, how the last operations ended.
 
     ``report`` says all of it in lines for an operator.
     """
     with _operation.directory(state_dir):
-        having = holders(state_dir)
+        having = holders(state_dir, remains)
         frozen = _freeze.load(state_dir)
         last = last_operations(state_dir, count, having)
     lines = [one["says"] for one in having]

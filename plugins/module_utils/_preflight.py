@@ -382,6 +382,11 @@ def ci_answer(commit: str, repository: str, answers: Sequence[Mapping[str, Any]]
             why = known.get(code) or str(answer.get("msg") or f"it answered {code}")
             return CiAnswer(commit, repository, error=why)
     status, runs = (answer.get("json") or {} for answer in answers)
+    for told, key in ((status, "statuses"), (runs, "check_runs")):
+        seen, there = len(told.get(key) or []), int(told.get("total_count") or 0)
+        if there > seen:
+            why = f"it has {there} {key.replace('_', ' ')} for {commit}, and {seen} were read"
+            return CiAnswer(commit, repository, error=why)
     return CiAnswer(
         commit,
         repository,

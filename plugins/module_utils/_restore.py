@@ -145,7 +145,8 @@ class Restore:
         found = self.server.find(self._database)
         proof = self._read_for_plan(backup)
         facts = self._facts(found)
-        self.judge(backup, proof, facts)
+        loaded = found.ready(self._sha256(backup, proof)) is not None
+        self.judge(backup, proof, facts, loaded=loaded)
         self._foresee(backup, found, proof, facts)
         return self.report
 
@@ -166,10 +167,9 @@ class Restore:
     ) -> None:
         report = self.report
         report.live = found.live is not None
-        sha256 = backup.manifest.sha256 if backup.manifest else (proof.sha256 if proof else "")
         if found.unverified:
             report.resume = "swapped"
-        elif found.ready(sha256):
+        elif found.ready(self._sha256(backup, proof)):
             report.resume = "loaded"
         for repair in _restore_names.repairs(self._database, found):
             report.actions.append(repair.said)
@@ -210,11 +210,23 @@ class Restore:
             facts["database"] = {}
         return facts
 
+    @staticmethod
+    def _sha256(backup: Backup, proof: _backup_verify.Proof | None) -> str:
+        if backup.manifest:
+            return backup.manifest.sha256
+        return proof.sha256 if proof else ""
+
     def judge(
-        self, backup: Backup, proof: _backup_verify.Proof | None, facts: Mapping[str, Any]
+        self,
+        backup: Backup,
+        proof: _backup_verify.Proof | None,
+        facts: Mapping[str, Any],
+        *,
+        loaded: bool = False,
     ) -> None:
         """Refuse what cannot come to a good end.
 
+        :param loaded: a run before loaded it, so that it needs no room.
         :raises RestoreError: what is in the way.
         """
         if facts.get("in_recovery"):
@@ -234,7 +246,8 @@ class Restore:
             )
         else:
             self._judge_manifest(manifest, facts)
-        self._require_space(backup, proof)
+        if not loaded:
+            self._require_space(backup, proof)
 
     def _judge_manifest(self, manifest: _backups.Manifest, facts: Mapping[str, Any]) -> None:
         name = str(manifest.database.get("name", ""))
@@ -333,12 +346,13 @@ class Restore:
         with _restore_source.readable(backup, self.wish.identity, self.wish.directory) as plain:
             operation.step("read the backup")
             proof = self.read(plain)
-            sha256 = backup.manifest.sha256 if backup.manifest else proof.sha256
+            sha256 = self._sha256(backup, proof)
             self._compare(backup, proof.tables, "in the file")
             facts = self._facts(found)
-            self.judge(replace(plain, manifest=backup.manifest), proof, facts)
-            self._name(backup)
             made = found.ready(sha256)
+            judged = replace(plain, manifest=backup.manifest)
+            self.judge(judged, proof, facts, loaded=made is not None)
+            self._name(backup)
             for other in found.made:
                 if made is None or other.name != made.name:
                     operation.step("drop what was half loaded")

@@ -23,7 +23,6 @@ _KINDS = re.compile(
     r"(?P<head>.*)\.(?P<format>sql\.gz|dump)(?P<zstd>(?<=dump)\.zst)?(?:\.(?P<encryption>age|gpg))?"
 )
 SCRATCH = ".restore-"
-MIGRATION = "migration="
 _PIECE = 1024 * 1024
 _FROM = re.compile(rb"^-- Dumped from database version (\S+)", re.MULTILINE)
 _BY = re.compile(rb"^-- Dumped by pg_dump version (\S+)", re.MULTILINE)
@@ -39,8 +38,6 @@ def pick(directory: str, wanted: str) -> Backup:
         if wanted == "latest" or wanted.startswith("before="):
             # What a restore replaced is restored only by its id.
             known = [one for one in known if not (one.manifest and one.manifest.reason == "safety")]
-        if wanted.startswith(MIGRATION):
-            return _at_migration(known, wanted.removeprefix(MIGRATION))
         return _backups.find(known, wanted)
     file = os.path.basename(wanted)
     if _backups.name(file):
@@ -62,19 +59,6 @@ def pick(directory: str, wanted: str) -> Backup:
         "foreign", at, match["format"], match["encryption"] or "", bool(match["zstd"])
     )
     return Backup(wanted, called, status.st_size)
-
-
-def _at_migration(known: Sequence[Backup], head: str) -> Backup:
-    """Return the newest verified backup whose schema ends with a migration."""
-    fitting = [one for one in known if one.manifest and one.manifest.migrations_head == head]
-    newest = _backups.newest_verified(fitting)
-    if newest is None:
-        raise BackupError(
-            f"There is no verified backup of the schema up to {head or 'no migration'}; the newest "
-            f"of {len(known)} backups are {', '.join(one.id for one in known[:3]) or 'none'}. "
-            "Nothing was changed."
-        )
-    return newest
 
 
 @contextmanager

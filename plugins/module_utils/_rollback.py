@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import (
+    _backups,
     _compose,
     _configuration,
     _configuration_report,
@@ -30,6 +31,7 @@ from . import (
     _proxy,
     _releases,
     _reload,
+    _rollback_backup,
     _rollout_run,
     _schema_ahead,
     _service_table,
@@ -54,6 +56,8 @@ class Goal:
     pins: dict[str, str] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     ahead: _schema_ahead.Ahead = field(default_factory=_schema_ahead.Ahead)
+    backup: _rollback_backup.Chosen | None = None
+    backups_known: bool = False
 
 
 def choose(releases: Sequence[_releases.Release], wanted: str) -> _releases.Release:
@@ -93,24 +97,17 @@ def decide(goal: Goal, choice: str) -> None:
         f"The database is ahead of {release['id']} ({release['version'][:12]}) by "
         f"{', '.join(goal.ahead.names)}, and the code of that release cannot be trusted with "
         f"{', '.join(goal.ahead.harmful)}: {'; '.join(goal.ahead.lines)}. Nothing was changed. "
-        "Choose: rollback_database=keep runs the old code on the new schema; "
-        f"rollback_database=restore goes back to {_backup(goal)}."
+        f"Choose: rollback_database=keep runs the old code on the new schema; {_restore(goal)}."
     )
 
 
-def _backup(goal: Goal) -> str:
+def _restore(goal: Goal) -> str:
     """Return what a restore would go back to, and what it would lose."""
-    backup = (goal.current or goal.release).get("backup_id")
-    if not backup:
-        return "a backup, of which the record of the release names none"
-    began = (goal.current or goal.release)["started_at"]
-    return (
-        f"backup {backup}, which loses everything since {began} ({_minutes_since(began)} minutes)"
-    )
-
-
-def _minutes_since(moment: str) -> int:
-    return round(_releases.age(moment) / 60)
+    if goal.backup:
+        return f"rollback_database=restore goes back to {goal.backup.said}"
+    if goal.backups_known:
+        return "no verified backup has a schema that its code works with"
+    return "rollback_database=restore goes back to a backup from before"
 
 
 class Rollback:
@@ -127,6 +124,8 @@ class Rollback:
         self.step: Callable[..., None] = lambda _name, **_facts: None
         self.learn: Callable[[Mapping[str, str]], None] = lambda _environment: None
         self.table: _service_table.Table = params["table"]
+        # Whether something of production was written or switched.
+        self.touched = False
         releases = _releases.load(params["state_dir"])
         passed = _releases.good(releases)
         self.goal = Goal(choose(releases, params["to"]), passed[0])
@@ -141,6 +140,14 @@ class Rollback:
             )
         if params["migrate_service"]:
             self.goal.ahead = self._ahead(releases)
+        if params["backup_dir"]:
+            self.goal.backups_known = True
+            self.goal.backup = _rollback_backup.choose(
+                _backups.listing(params["backup_dir"]),
+                (self.goal.release.get("migrations") or {}).get("head") or "",
+                self.goal.ahead,
+                database=params["database"],
+            )
         decide(self.goal, params["on_schema"])
 
     def _ahead(self, releases: Sequence[_releases.Release]) -> _schema_ahead.Ahead:
@@ -176,8 +183,11 @@ class Rollback:
                 f"deploy_version={self.goal.release['version']}. Nothing was changed."
             )
 
-    def go(self, check_mode: bool) -> dict[str, Any]:
-        """Go back, and return the result of the module."""
+    def go(self, *, write: bool) -> dict[str, Any]:
+        """Go back, and return the result of the module.
+
+        :param write: without it, say what would be done.
+        """
         folder = tempfile.mkdtemp(prefix="carrental-deploy-")
         try:
             rebuilt = _history.materialise(
@@ -199,11 +209,11 @@ class Rollback:
                 owned=self._owned(),
             )
             with _configuration.candidate(wish) as proved:
-                return self._from(proved, check_mode)
+                return self._from(proved, write)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _from(self, proved: _configuration.Candidate, check_mode: bool) -> dict[str, Any]:
+    def _from(self, proved: _configuration.Candidate, write: bool) -> dict[str, Any]:
         config = _configuration_report.fingerprint(proved)
         current = self.goal.current
         work = _deployment.work(proved, self.engine, self.table, current, config)
@@ -216,17 +226,19 @@ class Rollback:
             "actions": actions,
             "notes": work.notes,
             "ahead": list(self.goal.ahead.names),
+            "backup": self.goal.backup.as_dict() if self.goal.backup else {},
             "config": config,
             "images": {name: {**self.goal.release["services"][name]} for name in self.goal.pins},
             "measured": {},
             "report": [],
         }
-        if check_mode:
+        if not write:
             return result
         self._require_images(work)
         _deployment.try_out(proved, self.engine, work.services, self.params["config_tests"])
         if proved.changes:
             self.step("write configuration", files=[one.path for one in proved.changes])
+        self.touched = bool(actions)
         _deployment.put_in_place(proved, config, None, self.params["state_dir"])
         files = (*self.params["files"], _compose.RELEASE_FILE)
         project = _compose.Project(self.params["dest"], self.params["project"], files)
@@ -386,6 +398,7 @@ class Rollback:
 
 EXPECTED = (
     RollbackError,
+    _backups.BackupError,
     _compose.ComposeError,
     _configuration.ConfigurationError,
     _env_file.EnvFileError,

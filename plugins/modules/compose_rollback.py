@@ -101,6 +101,18 @@ options:
     description: Database of the application.
     type: str
     default: carrental
+  backup_dir:
+    description: >-
+      Directory of the backups. With it RV(backup) says which one a restore would go back to. Empty looks for none.
+    type: str
+    default: ""
+  state:
+    description: >-
+      V(back) goes back. V(planned) looks for everything and judges as V(back) does, a migration whose text only an
+      image holds as well, and changes nothing.
+    type: str
+    choices: [back, planned]
+    default: back
   config_tests:
     description: Command by which a service judges its new files before they are written.
     type: dict
@@ -168,6 +180,19 @@ ahead:
   type: list
   elements: str
   sample: [20260301090000_booking_note]
+backup:
+  description: >-
+    The newest verified backup whose schema the code of the release works with: its C(id), when it was made (C(at)),
+    how many C(minutes) ago, and the migrations that it holds and the release does not know (C(ahead)). Empty where
+    there is none.
+  returned: success
+  type: dict
+  sample: {id: car_rental_backup_20261124_020000, at: "2026-11-24T02:00:00Z", minutes: 34, ahead: []}
+touched:
+  description: Whether something of production was written or switched.
+  returned: always
+  type: bool
+  sample: true
 images:
   description: The released images, as M(carrental.ops.release_record) takes them.
   returned: success
@@ -220,6 +245,8 @@ def main() -> None:
             "migrations_path": {"type": "str", "default": "prisma/migrations"},
             "database_service": {"type": "str", "default": "postgres"},
             "database": {"type": "str", "default": "carrental"},
+            "backup_dir": {"type": "str", "default": ""},
+            "state": {"type": "str", "choices": ["back", "planned"], "default": "back"},
             "config_tests": {"type": "dict", "default": {}},
             "reload_signals": {"type": "dict", "default": {}},
             "healthy_timeout": {"type": "int", "default": 120},
@@ -233,17 +260,21 @@ def main() -> None:
     )
     run = _operation_module.OperationModule(module)
     params: dict[str, Any] = {**run.params, "check_mode": module.check_mode}
+    write = params["state"] == "back" and not module.check_mode
+    rollback: _rollback.Rollback | None = None
     try:
-        with run.operation("rollback") as operation:
+        with run.operation("rollback", changes=write) as operation:
             rollback = _rollback.Rollback(_engine.Engine(), params)
             rollback.learn = run.masker.add_environment
             rollback.step = operation.step
-            done = rollback.go(module.check_mode)
+            done = rollback.go(write=write)
     except (*_rollback.EXPECTED, _operation.OperationError) as error:
-        run.fail(str(error), report=[])
+        run.fail(str(error), report=[], touched=bool(rollback and rollback.touched))
+    if params["state"] == "planned":
+        done["changed"] = False
     if done.pop("failed"):
-        run.fail(done.pop("msg"), **done)
-    run.exit(done)
+        run.fail(done.pop("msg"), touched=rollback.touched, **done)
+    run.exit({**done, "touched": rollback.touched})
 
 
 if __name__ == "__main__":

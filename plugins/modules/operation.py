@@ -112,8 +112,8 @@ options:
     default: 10
   project:
     description: >-
-      Name of the compose project. With it, the database is asked for sessions of an operation
-      before that is taken over.
+      Name of the compose project. With it, Docker and the database are asked for containers and
+      sessions of an operation before that is taken over, unlocked or called idle.
     type: str
     default: ""
   database_service:
@@ -185,7 +185,7 @@ holder:
 holders:
   description: >-
     Who has the lock, the one that excludes most first; then a backup and a drill. C(running) says
-    whether a module works at this moment.
+    whether a module works at this moment, C(left) which containers and sessions do.
   returned: when O(state=shown)
   type: list
   elements: dict
@@ -251,6 +251,10 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
 )
 
 
+def _remains(params: dict[str, Any]) -> _operation.Remains:
+    return _docker_remains.asker(params["project"], params["database_service"])
+
+
 def acquired(params: dict[str, Any], write: bool) -> dict[str, Any]:
     """Begin an operation, or say whether it could be."""
     request = _operation.Request(
@@ -261,7 +265,7 @@ def acquired(params: dict[str, Any], write: bool) -> dict[str, Any]:
         ttl=params["ttl"],
         takeover_id=params["takeover_id"],
     )
-    remains = _docker_remains.asker(params["project"], params["database_service"])
+    remains = _remains(params)
     result: dict[str, Any] = {"operation_id": "", "taken_over": [], "found": []}
     if not write:
         try:
@@ -299,10 +303,10 @@ def released(params: dict[str, Any], write: bool) -> dict[str, Any]:
 
 def shown(params: dict[str, Any], _write: bool) -> dict[str, Any]:
     """Say who has the lock."""
-    found = _operation_info.info(params["state_dir"], params["last"])
+    found = _operation_info.info(params["state_dir"], params["last"], _remains(params))
     holders = found["holders"]
     names = [f"{one['id']} has the lock." for one in holders]
-    idle = [one["id"] for one in holders if not one["running"] and not one["processes"]]
+    idle = [one["id"] for one in holders if not _operation_info.is_active(one)]
     return {
         "changed": False,
         **found,
@@ -334,7 +338,9 @@ def thawed(params: dict[str, Any], write: bool) -> dict[str, Any]:
 def unlocked(params: dict[str, Any], write: bool) -> dict[str, Any]:
     """Take the lock from an operation."""
     state_dir, operation = params["state_dir"], params["operation_id"]
-    changed = _operation.unlock(state_dir, operation, params["who"], write=write)
+    changed = _operation.unlock(
+        state_dir, operation, params["who"], remains=_remains(params), write=write
+    )
     if changed:
         return {"changed": True, "msg": f"The lock was taken from {operation}."}
     others = ", ".join(one["id"] for one in _operation_info.holders(state_dir))

@@ -48,10 +48,8 @@ options:
     default: restored
   backup:
     description:
-      - The id or file name of a backup in O(directory), V(latest), V(before=TIME) or
-        V(migration=NAME), which mean verified ones, or the path of any C(.sql.gz), C(.dump) or
-        C(.dump.zst) on the server.
-      - V(migration=NAME) is the newest one whose schema ends with that migration.
+      - The id or file name of a backup in O(directory), V(latest) or V(before=TIME), which mean
+        verified ones, or the path of any C(.sql.gz), C(.dump) or C(.dump.zst) on the server.
     type: str
     default: latest
   confirm:

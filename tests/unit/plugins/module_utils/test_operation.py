@@ -501,3 +501,20 @@ def test_a_kind_is_a_word(state: str, kind: str) -> None:
 def test_a_directory_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match=r"bootstrap\.yml.*Nothing was changed\."):
         _operation.acquire(str(tmp_path / "missing" / ".ops"), ANNA)
+
+
+def test_what_docker_and_the_database_still_do_keeps_the_lock(state: str) -> None:
+    """A migration in a container of its own outlives the module that was killed."""
+    begun = _operation.acquire(state, ANNA)
+    silence(state)
+
+    def remains(operation: str) -> list[str]:
+        return ["container carrental-migrate"] if operation == begun.id else []
+
+    (holder,) = _operation_info.holders(state, remains)
+    assert _operation_info.is_active(holder)
+    assert "container carrental-migrate" in holder["says"]
+    with pytest.raises(OperationError, match=r"still works: container carrental-migrate.*Nothing"):
+        _operation.unlock(state, begun.id, "bert", remains=remains)
+    assert not _operation_info.is_active(_operation_info.holders(state)[0])
+    assert _operation.unlock(state, begun.id, "bert")

@@ -223,6 +223,13 @@ def test_answers_of_github() -> None:
     assert found.runs == {"test": "failure", "lint": "queued"}
 
 
+def test_what_is_on_another_page_is_not_taken_for_passed() -> None:
+    status = {"status": 200, "json": {"statuses": [{"context": "a", "state": "success"}]}}
+    runs = {"status": 200, "json": {"total_count": 101, "check_runs": [{"name": "test"}] * 100}}
+    found = _preflight.ci_answer("abc", "owner/name", [status, runs])
+    assert found.error == "it has 101 check runs for abc, and 100 were read"
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _releases,
     _rollback,
+    _rollback_backup,
     _schema_ahead,
 )
 
@@ -92,3 +93,14 @@ def test_harmful_migrations_are_the_operators_to_decide() -> None:
     for word in ("m1, m2", "m2: destructive", "rollback_database=keep", "Nothing was changed"):
         assert word in str(raised.value)
     _rollback.decide(goal("m2"), _rollback.KEEP)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_choice_names_the_backup_or_says_that_there_is_none(known: bool) -> None:
+    found = goal("m2")
+    found.backups_known = known
+    with pytest.raises(_rollback.RollbackError, match=r"no verified|a backup from before"):
+        _rollback.decide(found, _rollback.JUDGE)
+    found.backup = _rollback_backup.Chosen("b1", "2026-11-26T02:00:00Z", 34, ())
+    with pytest.raises(_rollback.RollbackError, match=r"goes back to backup b1, .*34 minutes"):
+        _rollback.decide(found, _rollback.JUDGE)
