@@ -35,6 +35,14 @@ options:
       - Directory of the compose project on the server. With it RV(directory), RV(edited) and
         C(missing_files) are looked at.
     type: path
+  database:
+    description: Database of the application. With it RV(held) is looked at. Empty asks none.
+    type: str
+    default: ""
+  database_service:
+    description: Service of the database, as compose calls it.
+    type: str
+    default: postgres
   limit:
     description: How many releases RV(releases) holds, newest first.
     type: int
@@ -116,6 +124,13 @@ directory:
   returned: when O(project_src) is given
   type: dict
   sample: {exists: true, writable: true, owner: deploy}
+held:
+  description: >-
+    The migrations that O(database) holds, oldest first (C(applied)), those that are in it by half (C(failed)) and
+    those that were marked as rolled back (C(rolled_back)). Empty where nobody can tell.
+  returned: when O(database) is given
+  type: dict
+  sample: {applied: [20260101090000_init], failed: [], rolled_back: []}
 containers:
   description: How many containers the project has, running or not.
   returned: success
@@ -134,6 +149,7 @@ unprotected:
 
 import os
 import pwd
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
@@ -144,6 +160,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _engine,
     _history,
     _holding,
+    _migrations,
     _operation_module,
     _owned,
     _releases,
@@ -238,6 +255,18 @@ def owner(path: str) -> str:
         return str(uid)
 
 
+def migrations(
+    engine: _engine.Engine, params: dict[str, Any], containers: list[_docker.Container]
+) -> dict[str, list[str]]:
+    """Return the migrations that the database holds."""
+    if not params["database"]:
+        return {}
+    service = params["database_service"]
+    container = next((one for one in containers if one.service == service), None)
+    found = _migrations.held(engine, container, params["database"])
+    return {key: list(names) for key, names in asdict(found).items()} if found else {}
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -245,6 +274,8 @@ def main() -> None:
             "state_dir": {"type": "path", "required": True},
             "project": {"type": "str", "required": True},
             "project_src": {"type": "path"},
+            "database": {"type": "str", "default": ""},
+            "database_service": {"type": "str", "default": "postgres"},
             "limit": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
@@ -256,6 +287,7 @@ def main() -> None:
         engine = _engine.Engine()
         containers = engine.services(params["project"])
         images = engine.get("/images/json")
+        held = migrations(engine, params, containers)
     except (_docker.DockerError, _releases.ReleaseError) as error:
         run.fail(str(error))
     current = next(iter(_releases.good(releases)), None)
@@ -281,6 +313,8 @@ def main() -> None:
         "containers": len(containers),
         "unprotected": unprotected(engine, params, releases, containers, images),
     }
+    if params["database"]:
+        result["held"] = held
     if params["project_src"]:
         result["directory"] = directory(params["project_src"])
     run.exit(result)
