@@ -171,10 +171,16 @@ def test_a_destructive_migration_is_the_operators_to_decide() -> None:
     planned = playbook("rollback", "--check", rollback_database="restore")
     assert planned.code == 0, planned.output
     assert serving() == release("v3")
-    confirm = run_confirm(playbook("rollback", rollback_database="restore"))
+    asked = playbook("rollback", rollback_database="restore")
+    confirm = run_confirm(asked)
+    named = asked.result["headline"].split("It goes back to backup ")[1].split(",")[0]
+    assert any(f"would be {named} again" in line for line in planned.result["lines"])
     run = playbook("rollback", rollback_database="restore", rollback_confirm=confirm)
     assert run.code == 0, run.output
+    assert any(line.startswith(f"the database is {named} again") for line in run.result["lines"])
     assert serving() == target
+    applied = "SELECT migration_name FROM _prisma_migrations ORDER BY started_at"
+    assert records()[0]["migrations"]["applied"] == sql(applied).split()
     assert sql("SELECT string_agg(name, ',' ORDER BY id) FROM customers") == names
     assert fetch("/api/v1/bookings")[0] == 200
     kept = "SELECT count(*) FROM pg_database WHERE datname LIKE 'carrental_before_%'"
