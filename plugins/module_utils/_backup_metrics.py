@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from . import _backups, _whole_file
 from ._backups import Backup
 
 FILE = "carrental_backup.prom"
+OFFSITE = "carrental_backup_last_offsite_timestamp_seconds"
 _HELP = {
     "carrental_backup_set_up": "1 where backups are scheduled.",
     "carrental_backup_last_success_timestamp_seconds": "When the newest backup was made.",
@@ -32,12 +32,15 @@ _HELP = {
     "carrental_backup_rows": "Rows in it.",
     "carrental_backup_kept": "Verified backups on the server.",
     "carrental_backup_unverified": "Backups on the server that are not verified.",
-    "carrental_backup_offsite_lag_seconds": "Age of the newest backup that is elsewhere, too.",
+    OFFSITE: "When the newest backup that is elsewhere, too, was made; 0 where none is.",
 }
 
 
-def measure(backups: Sequence[Backup], now: datetime, *, offsite: bool = False) -> dict[str, float]:
-    """Return what there is to measure; what never happened is left out."""
+def measure(backups: Sequence[Backup], *, offsite: bool = False) -> dict[str, float]:
+    """Return what there is to measure; what never happened is left out.
+
+    :param offsite: backups are to be elsewhere, too.
+    """
     verified = [one for one in backups if one.verified and one.manifest]
     found: dict[str, float] = {"carrental_backup_set_up": 1}
     found["carrental_backup_kept"] = len(verified)
@@ -60,8 +63,7 @@ def measure(backups: Sequence[Backup], now: datetime, *, offsite: bool = False) 
         found["carrental_backup_drill_seconds"] = float(last.get("seconds", 0))
     if offsite:
         away = [one for one in verified if one.manifest and one.manifest.offsite]
-        if away:
-            found["carrental_backup_offsite_lag_seconds"] = round(away[0].age(now))
+        found[OFFSITE] = away[0].at.timestamp() if away else 0
     return found
 
 
@@ -84,13 +86,24 @@ def render(measured: dict[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(directory: str, backups: Sequence[Backup], *, offsite: bool = False) -> None:
+def write(directory: str, backups: Sequence[Backup], *, offsite: bool | None = None) -> None:
     """Write the file, whole or not at all; a container reads it as another user.
 
+    :param offsite: backups are to be elsewhere, too; None where the caller does not know, and then
+        it is as the file has it.
     :raises OSError: it cannot be written.
     """
     if not os.path.isdir(directory):
         os.makedirs(directory, exist_ok=True)
         os.chmod(directory, 0o755)  # noqa: S103  # a container reads it as nobody
-    text = render(measure(backups, datetime.now(timezone.utc), offsite=offsite))
-    _whole_file.write(os.path.join(directory, FILE), text.encode(), 0o644)
+    path = os.path.join(directory, FILE)
+    text = render(measure(backups, offsite=_has_offsite(path) if offsite is None else offsite))
+    _whole_file.write(path, text.encode(), 0o644)
+
+
+def _has_offsite(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return OFFSITE in stream.read()
+    except OSError:
+        return False

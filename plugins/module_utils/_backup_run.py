@@ -410,7 +410,11 @@ def prove(backup: Backup, source: Source | None, operation: Operation) -> Outcom
             f"{backup.name.file} is an archive, and pg_restore runs in the container of the "
             "database, which does not run. Nothing was changed."
         )
-    proof = _backup_verify.verify(backup, restore_command(source) if source else [])
+    try:
+        proof = _backup_verify.verify(backup, restore_command(source) if source else [])
+    except _backup_verify.VerifyError as error:
+        _backups.distrust(backup, str(error))
+        raise
     now = _backups.stamp(datetime.now(timezone.utc))
     manifest = backup.manifest or Manifest(
         id=backup.id,

@@ -313,6 +313,12 @@ def partials(directory: str) -> list[str]:
     )
 
 
+def distrust(backup: Backup, why: str) -> None:
+    """Take the proof away from a backup that turned out to be damaged: nobody relies on it then."""
+    if backup.manifest and (backup.manifest.verified or backup.manifest.suspect != why):
+        save_manifest(backup.path, replace(backup.manifest, verified={}, suspect=why))
+
+
 def newest_verified(backups: Iterable[Backup], database: str = "") -> Backup | None:
     """Return the newest backup to rely on, of one database if it is named."""
     usable = [

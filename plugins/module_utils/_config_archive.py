@@ -38,6 +38,8 @@ class Contents:
     """What goes into an archive, and what does not."""
 
     files: list[str] = field(default_factory=list)
+    # Of these: links that lead out of the configuration, whose content is taken instead.
+    followed: set[str] = field(default_factory=set)
     skipped: list[str] = field(default_factory=list)
     bytes: int = 0
 
@@ -48,23 +50,28 @@ def collect(root: str, state_dir: str, left_out: Iterable[str], max_file: int) -
     :param left_out: directories that hold data, such as the backups.
     """
     found = Contents()
-    for path in _walk(root, {os.path.realpath(one) for one in left_out}):
+    for path in _walk(root, {os.path.realpath(one) for one in left_out}, root, found):
         _consider(root, path, max_file, found)
     for name in KEPT_STATE:
-        for path in _walk(os.path.join(state_dir, name), set()):
+        for path in _walk(os.path.join(state_dir, name), set(), root, found):
             _consider(root, path, max_file, found)
     found.files.sort()
     return found
 
 
-def _walk(folder: str, left_out: set[str]) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
+def _walk(folder: str, left_out: set[str], root: str, found: Contents) -> Iterator[str]:
+    def unreadable(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            found.skipped.append(f"{os.path.relpath(error.filename, root)} (may not be read)")
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [
             name
             for name in folders
             if name not in LEFT_OUT and os.path.realpath(os.path.join(place, name)) not in left_out
         ]
-        yield from (os.path.join(place, name) for name in names)
+        linked = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        yield from (os.path.join(place, name) for name in [*names, *linked])
 
 
 def _consider(root: str, path: str, max_file: int, found: Contents) -> None:
@@ -76,7 +83,7 @@ def _consider(root: str, path: str, max_file: int, found: Contents) -> None:
     except OSError:
         return
     if stat.S_ISLNK(about.st_mode):
-        found.files.append(name)
+        _follow(path, name, max_file, found)
     elif not stat.S_ISREG(about.st_mode):
         return
     elif about.st_size > max_file:
@@ -88,13 +95,32 @@ def _consider(root: str, path: str, max_file: int, found: Contents) -> None:
         found.bytes += about.st_size
 
 
+def _follow(path: str, name: str, max_file: int, found: Contents) -> None:
+    """Keep a link that stays inside; of another one, as certbot makes them, keep the content."""
+    target = os.readlink(path)
+    if _stays(target):
+        found.files.append(name)
+    elif os.path.isfile(path) and os.access(path, os.R_OK) and os.path.getsize(path) <= max_file:
+        found.files.append(name)
+        found.followed.add(name)
+        found.bytes += os.path.getsize(path)
+    else:
+        found.skipped.append(f"{name} (leads to {target}, out of the configuration)")
+
+
+def _stays(target: str) -> bool:
+    return not target.startswith("/") and ".." not in target.split("/")
+
+
 def fingerprint(root: str, contents: Contents, beside: Mapping[str, bytes]) -> str:
     """Return a hash of everything that the archive would hold."""
     digest = hashlib.sha256()
     for name in contents.files:
         path = os.path.join(root, name)
-        digest.update(f"{name}\0{stat.S_IMODE(os.lstat(path).st_mode):o}\0".encode())
-        if os.path.islink(path):
+        followed = name in contents.followed
+        about = os.stat(path) if followed else os.lstat(path)
+        digest.update(f"{name}\0{stat.S_IMODE(about.st_mode):o}\0".encode())
+        if os.path.islink(path) and not followed:
             digest.update(os.readlink(path).encode())
         else:
             with open(path, "rb") as stream:
@@ -114,7 +140,10 @@ def write(path: str, root: str, contents: Contents, beside: Mapping[str, bytes])
         with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
             # Services that are not root read some of it: the modes of directories count, too.
             for name in [*_parents(contents.files), *contents.files]:
-                archive.add(os.path.join(root, name), name, recursive=False)
+                place = os.path.join(root, name)
+                if name in contents.followed:
+                    place = os.path.realpath(place)
+                archive.add(place, name, recursive=False)
             for name, content in sorted(beside.items()):
                 member = tarfile.TarInfo(f"{BESIDE}/{name}")
                 member.size, member.mode = len(content), 0o600
@@ -156,8 +185,7 @@ def members(path: str) -> list[tarfile.TarInfo]:
 def _require_harmless(member: tarfile.TarInfo) -> None:
     parts = member.name.split("/")
     inside = not member.name.startswith("/") and ".." not in parts
-    target = member.linkname.split("/")
-    linked = not member.issym() or (not member.linkname.startswith("/") and ".." not in target)
+    linked = not member.issym() or _stays(member.linkname)
     if not inside or not linked or not (member.isreg() or member.issym() or member.isdir()):
         raise ArchiveError(
             f"The archive holds {member.name!r}, which does not belong into a configuration. "

@@ -28,6 +28,7 @@ from ._engine import Engine
 
 PREFIX = "config_backup"
 _NAME = re.compile(rf"{PREFIX}_(?P<stamp>\d{{8}}_\d{{6}})\.tar\.gz\.(?P<encryption>age|gpg)")
+_PARTIAL = re.compile(rf"{PREFIX}_\d{{8}}_\d{{6}}\.tar\.gz\.(age|gpg)\.partial.*")
 _STAMP = "%Y%m%d_%H%M%S"
 _TRIES = 3
 # What SQLite writes beside a database that is open.
@@ -161,6 +162,7 @@ def _write(
 ) -> int:
     name = outcome.file
     os.makedirs(wish.directory, mode=0o700, exist_ok=True)
+    _sweep(wish.directory)
     path = os.path.join(wish.directory, name)
     partial = f"{path}.partial"
     try:
@@ -185,6 +187,13 @@ def _write(
         if os.path.exists(partial):
             os.unlink(partial)
     return size
+
+
+def _sweep(directory: str) -> None:
+    """Remove what a killed run left: it holds every secret of the stack, not encrypted yet."""
+    for left in os.listdir(directory):
+        if _PARTIAL.match(left):
+            os.unlink(os.path.join(directory, left))
 
 
 def _databases(engine: Engine, wish: Wish) -> tuple[dict[str, bytes], list[str]]:

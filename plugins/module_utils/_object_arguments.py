@@ -19,6 +19,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _object_plan,
     _object_run,
     _object_save,
+    _object_verify,
     _operation,
     _places,
     _service_probes,
@@ -29,6 +30,7 @@ EXPECTED = (
     *_object_save.EXPECTED,
     _docker.DockerError,
     _object_run.RunError,
+    _object_verify.KeysError,
     _operation.OperationError,
     _services.InputError,
 )

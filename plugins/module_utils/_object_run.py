@@ -136,7 +136,8 @@ def save(
     if report.failures:
         kept = f"Snapshot {job.name} has the others"
         outcome.why = " ".join([_not_done(report.failures, report.failed, "read", kept), missing])
-    elif job.keep_days:
+    elif job.keep_days and not missing:
+        # What the database refers to and the bucket lacks may be in an old one.
         outcome.removed = _prune(job, snapshots, step)
         outcome.changed = outcome.changed or bool(outcome.removed)
     outcome.why = outcome.why.strip()
@@ -192,7 +193,7 @@ def _chosen(snapshots: Snapshots, name: str) -> str:
                 f"There is no complete snapshot in {snapshots.folder}"
                 f"{'; there are ' + ', '.join(names) if names else ''}. Nothing was changed."
             )
-        return max(whole)[1]
+        name = max(whole)[1]
     if name not in names:
         raise RunError(
             f"There is no snapshot {name!r} in {snapshots.folder}; there are "
@@ -228,8 +229,15 @@ def _save_first(job: Job, bucket: Bucket, snapshots: Snapshots, step: Step) -> s
     if full:
         snapshots.drop_next()
         raise RunError(full)
-    run.take(job.workers, f"{job.now:%Y-%m-%dT%H:%M:%SZ}", name, step)
+    report = run.take(job.workers, f"{job.now:%Y-%m-%dT%H:%M:%SZ}", name, step)
     snapshots.clear()
+    if report.failures:
+        raise RunError(
+            f"{report.failures} objects could not be saved before they are overwritten "
+            f"({', '.join(str(one['key']) for one in report.failed[:_SAID])}); snapshot {name} has "
+            "the others. Nothing of the bucket was changed. Look at the store, or go on without "
+            "(objects_safety=false)."
+        )
     return name
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import IO, Any
 
-from . import _backups, _env_file
+from . import _backup_verify, _backups, _env_file
 from ._backups import Backup, BackupError
 
 _PART = 8 * 1024 * 1024
@@ -290,7 +290,7 @@ def copy(
     done = []
     for backup in [one for one in backups if one.verified and one.manifest][:most]:
         copied = there.get(backup.name.file)
-        if copied and not copied.problem and backup.manifest and backup.manifest.offsite:
+        if copied and not copied.problem and _is_of(copied, backup):
             continue
         if write:
             step("copy a backup elsewhere", id=backup.id, bytes=backup.bytes)
@@ -299,9 +299,21 @@ def copy(
     return done
 
 
+def _is_of(copied: Backup, backup: Backup) -> bool:
+    """Return whether a copy is of this very backup: another server may use the same names."""
+    if copied.manifest is None or backup.manifest is None or not backup.manifest.offsite:
+        return False
+    return copied.manifest.sha256 == backup.manifest.sha256
+
+
 def _copy(offsite: Offsite, backup: Backup) -> None:
     if backup.manifest is None:
         return
+    if _backup_verify.sha256(backup.path) != backup.manifest.sha256:
+        raise OffsiteError(
+            f"{backup.name.file} is not copied: it is damaged, for its sha256 is not that of its "
+            "manifest. Verify it (playbooks/backup.yml -e backup_verify=all)."
+        )
     told = offsite.put(backup.path)
     told["at"] = _backups.stamp(datetime.now(timezone.utc))
     _backups.save_manifest(backup.path, replace(backup.manifest, offsite=told))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from . import _backups, _offsite_config, _whole_file
+from ._backups import Backup
 from ._offsite import Offsite, OffsiteError
 
 CONFIGURATION = "configuration"
@@ -49,6 +50,7 @@ def fetch(
         if wanted == "latest" or wanted.startswith("before="):
             # What a restore replaced is restored only by its id.
             copies = [one for one in copies if one.manifest and one.manifest.reason != "safety"]
+            _require_one_server(offsite, copies)
         found.backup = os.path.basename(_backups.find(copies, wanted).path)
     if configuration:
         names = _offsite_config.listing(offsite)
@@ -67,6 +69,16 @@ def fetch(
             step("fetch a copy", file=file, bytes=sizes[file])
             _bring(offsite, directory, file)
     return found
+
+
+def _require_one_server(offsite: Offsite, copies: Sequence[Backup]) -> None:
+    """Refuse to choose among the copies of several servers."""
+    hosts = sorted({one.manifest.host for one in copies if one.manifest and one.manifest.host})
+    if len(hosts) > 1:
+        raise OffsiteError(
+            f"{offsite.place.where} has copies of {', '.join(hosts)}; name one by its id, and give "
+            "each server a place of its own (backup_offsite_prefix). Nothing was changed."
+        )
 
 
 def _is_there(directory: str, file: str, size: int) -> bool:

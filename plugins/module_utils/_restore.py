@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,10 @@ _MB = 2**20
 _GROWTH = 1.2
 _OF_SQL = 2.0
 _OF_ARCHIVE = 10
+# A swap without a verdict is taken back for so long after its time to be verified.
+_SETTLED_S = 600.0
+# Two looks at one file system differ by no more than this.
+_SAME_BYTES = 64 * _MB
 _AVAILABLE = """
 SELECT json_build_object('extensions', (SELECT json_agg(name) FROM pg_available_extensions),
                          'roles', (SELECT json_agg(rolname) FROM pg_roles));
@@ -167,8 +171,12 @@ class Restore:
     ) -> None:
         report = self.report
         report.live = found.live is not None
-        if found.unverified:
+        if found.unverified and found.live and found.live.mark:
             report.resume = "swapped"
+            swapped = found.live.mark.backup
+            report.lines.append(f"a run before swapped in {swapped} and came to no verdict")
+            if swapped != _called(backup):
+                report.lines.append("that is settled first; the command has to be run again then")
         elif found.ready(self._sha256(backup, proof)):
             report.resume = "loaded"
         for repair in _restore_names.repairs(self._database, found):
@@ -302,6 +310,16 @@ class Restore:
             self.report.lines.append("how much room the database has could not be seen")
             return
         free = int(fields[3]) * 1024
+        scratch, room = self._unpacked(backup, proof), _restore_source.room(self.wish.directory)
+        if scratch and room < scratch + self.wish.min_free_mb * _MB:
+            raise self._refused(
+                f"unpacking {os.path.basename(backup.path)} takes about {scratch // _MB} MB in "
+                f"{self.wish.directory}, which has {room // _MB} MB free, and "
+                f"{self.wish.min_free_mb} MB stay free (restore_min_free_mb); free space first"
+            )
+        if abs(room - free) < _SAME_BYTES:
+            # One file system takes both.
+            needed += scratch
         self.report.lines.append(
             f"a second database takes about {needed // _MB} MB, and {free // _MB} MB are free"
         )
@@ -311,6 +329,15 @@ class Restore:
                 f"{needed // _MB} MB beside the {self.wish.min_free_mb} MB that stay free "
                 "(restore_min_free_mb); free space first, restore_drop_previous for example"
             )
+
+    @staticmethod
+    def _unpacked(backup: Backup, proof: _backup_verify.Proof | None) -> int:
+        """Return the bytes that an archive in a stream of zstd takes while it is loaded."""
+        if not backup.name.zstd:
+            return 0
+        verified = backup.manifest.verified if backup.manifest else {}
+        known = int(verified.get("text_bytes") or 0) or (proof.text_bytes if proof else 0)
+        return known or backup.bytes * _OF_ARCHIVE
 
     def _name(self, backup: Backup) -> None:
         self.report.backup = {**backup.as_dict(), "id": _called(backup)}
@@ -339,10 +366,15 @@ class Restore:
             report.resume = "swapped"
             self._name(backup)
             report.lines.append(f"a run before swapped in {mark.backup} and came to no verdict")
-            self._verify(mark, [])
+            self._settle(mark)
             if _called(backup) == mark.backup:
                 return self._done(mark)
-            found = self.server.find(self._database)
+            # No backup was made of what is live, for that was what the run before restored.
+            raise RestoreError(
+                f"A run before had swapped in {mark.backup} and come to no verdict. It works, and "
+                f"is settled now. {_called(backup)} was not restored: run the same command again "
+                "for that."
+            )
         with _restore_source.readable(backup, self.wish.identity, self.wish.directory) as plain:
             operation.step("read the backup")
             proof = self.read(plain)
@@ -369,9 +401,30 @@ class Restore:
             report.kept = _kept(found)
             return report
         before = self.application.failed() if found.live else []
-        mark = self._swap(name, mark, found)
-        self._verify(mark, before)
+        mark = self._swap(name, mark, found, before)
+        self._verify(mark)
         return self._done(mark)
+
+    def _settle(self, mark: _restore_names.Mark) -> None:
+        """Come to the verdict that a run before did not come to.
+
+        :raises RestoreError: it was rolled back; or the swap is long ago, so that what is live has
+            been written to, and nothing is put back by itself.
+        """
+        age = time.time() - mark.swapped_at if mark.swapped_at else 0.0
+        if age < self.wish.verify_timeout + _SETTLED_S:
+            self._verify(mark)
+            return
+        failed = [one for one in self.application.failed() if not _known(one, mark.failing)]
+        self.server.ask(_restore_swap.comment(self._database, mark.comment))
+        if failed:
+            raise RestoreError(
+                f"A run before had swapped in {mark.backup} {round(age / 3600, 1)} h ago and come "
+                f"to no verdict. The application does not work now ({'; '.join(failed[:3])}). What "
+                f"was written since is in {self._database}, so {mark.previous or 'nothing'} is not "
+                "put back by itself. The swap counts as settled: run the same command again to "
+                "restore."
+            )
 
     def _clean_up(self) -> None:
         """End what a killed run left at work."""
@@ -535,12 +588,25 @@ class Restore:
         return True
 
     def _swap(
-        self, name: str, mark: _restore_names.Mark, found: _restore_names.Found
+        self,
+        name: str,
+        mark: _restore_names.Mark,
+        found: _restore_names.Found,
+        before: list[str],
     ) -> _restore_names.Mark:
-        """Put it in the place of the live database."""
+        """Put it in the place of the live database.
+
+        :param before: the checks that fail already, each with its line.
+        """
         previous = _restore_names.beside(name, "before") if found.live else ""
         comment = found.live.comment if found.live else ""
-        mark = mark.at(_restore_names.SWAPPED, previous=previous, comment=comment)
+        mark = mark.at(
+            _restore_names.SWAPPED,
+            previous=previous,
+            comment=comment,
+            swapped_at=time.time(),
+            failing=[one.partition(":")[0] for one in before],
+        )
         pairs = [(name, self._database)]
         if previous:
             pairs.insert(0, (self._database, previous))
@@ -571,13 +637,13 @@ class Restore:
         )
         return mark
 
-    def _verify(self, mark: _restore_names.Mark, before: list[str]) -> None:
+    def _verify(self, mark: _restore_names.Mark) -> None:
         """Ask the application; on a no, give it back what it had.
 
         :raises RestoreError: it was rolled back.
         """
         self.operation.step("verify")
-        outcome = self.application.settle(before, self.wish.verify_timeout)
+        outcome = self.application.settle(mark.failing, self.wish.verify_timeout)
         if outcome.passed:
             self.operation.step("finish")
             self.server.ask(_restore_swap.comment(self._database, mark.comment))
@@ -592,7 +658,7 @@ class Restore:
             [(self._database, failed), (mark.previous, self._database)],
             _restore_swap.comment(failed, ""),
         )
-        again = self.application.settle(before, self.wish.verify_timeout)
+        again = self.application.settle(mark.failing, self.wish.verify_timeout)
         state = "which works again" if again.passed else "which does not work either"
         raise RestoreError(
             f"{mark.backup} was restored and the application did not work with it ({why}); the "
@@ -624,6 +690,10 @@ def _called(backup: Backup) -> str:
     """Return what people call it: of one that we did not name, the file."""
     file = os.path.basename(backup.path)
     return backup.id if _backups.name(file) else file
+
+
+def _known(line: str, failing: Sequence[str]) -> bool:
+    return line.partition(":")[0] in failing
 
 
 def _wait_for(probers: Mapping[str, _gap.Prober], seconds: float = 15.0) -> None:

@@ -43,6 +43,9 @@ class Mark:
     # The comment that the database gets in the end.
     comment: str = ""
     rows: int = 0
+    # When it was swapped in, and the checks that failed before.
+    swapped_at: float = 0.0
+    failing: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """Return it as a comment."""

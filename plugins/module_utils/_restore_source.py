@@ -24,6 +24,8 @@ _KINDS = re.compile(
 )
 SCRATCH = ".restore-"
 _PIECE = 1024 * 1024
+# What is decrypted is as large as what is encrypted; something else may write meanwhile.
+_DECRYPTED = 1.2
 _FROM = re.compile(rb"^-- Dumped from database version (\S+)", re.MULTILINE)
 _BY = re.compile(rb"^-- Dumped by pg_dump version (\S+)", re.MULTILINE)
 
@@ -59,6 +61,17 @@ def pick(directory: str, wanted: str) -> Backup:
         "foreign", at, match["format"], match["encryption"] or "", bool(match["zstd"])
     )
     return Backup(wanted, called, status.st_size)
+
+
+def room(directory: str) -> int:
+    """Return the bytes that a file system has for this user."""
+    try:
+        found = os.statvfs(directory)
+    except OSError as error:
+        raise BackupError(
+            f"{directory} cannot be looked at: {error.strerror}. Nothing was changed."
+        ) from error
+    return found.f_bavail * found.f_frsize
 
 
 @contextmanager
@@ -101,6 +114,11 @@ def readable(backup: Backup, identity: str, directory: str) -> Iterator[Backup]:
         )
     if backup.manifest and _backup_verify.sha256(backup.path) != backup.manifest.sha256:
         raise BackupError(f"{file} is damaged: its sha256 is not that of its manifest.")
+    if room(directory) < backup.bytes * _DECRYPTED:
+        raise BackupError(
+            f"{file} cannot be decrypted: that takes {backup.bytes // 2**20} MB in {directory}, "
+            f"which has {room(directory) // 2**20} MB free. Nothing was changed."
+        )
     suffix = f".{backup.name.format}" + (".zst" if backup.name.zstd else "")
     with scratch(directory, suffix) as path:
         with open(path, "wb") as out:

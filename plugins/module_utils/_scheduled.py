@@ -93,6 +93,9 @@ def run(settings: dict[str, Any], job: Job) -> dict[str, Any]:
         result |= {**_worked(settings, job), "verdict": "ok", "next": ""}
     except job.expected as error:
         result["headline"] = str(error)
+    except Exception as error:
+        # A defect of ours must not cost the report of the night, nor what can be measured of it.
+        result["headline"] = f"It broke off: {type(error).__name__}: {error}"
     result["lines"] = [*result["lines"], *job.after(settings)]
     kept = _reports.keep(Path(settings["state_dir"], _reports.FOLDER), job.operation, result)
     if kept["error"]:

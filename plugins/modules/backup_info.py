@@ -137,7 +137,13 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "changed": False,
         "backups": [one.as_dict() for one in found],
-        "newest": with_age(_backups.newest_verified(found, params["database"])),
+        # What a restore replaced is restored only by its id.
+        "newest": with_age(
+            _backups.newest_verified(
+                [one for one in found if not (one.manifest and one.manifest.reason == "safety")],
+                params["database"],
+            )
+        ),
         "drilled": with_age(next((one for one in found if one.drilled), None)),
         "drill": _backups.last_drill(found),
         "bytes": sum(one.bytes for one in found),

@@ -76,7 +76,7 @@ def test_backups_are_copied_once_and_old_copies_go(settings: dict[str, Any]) -> 
     # By night, too.
     on_server("systemctl", "start", "carrental-backup")
     assert len(store("list")) == len(left) + 3
-    assert "carrental_backup_offsite_lag_seconds" in on_server(
+    assert "carrental_backup_last_offsite_timestamp_seconds" in on_server(
         "cat", "/opt/carrental/.ops/metrics/carrental_backup.prom"
     )
 

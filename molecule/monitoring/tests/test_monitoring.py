@@ -29,7 +29,7 @@ LATER = [
     "carrental_backup_drill_seconds",
     "carrental_backup_size_bytes",
     "carrental_backup_duration_seconds",
-    "carrental_backup_offsite_lag_seconds",
+    "carrental_backup_last_offsite_timestamp_seconds",
     'carrental_monitoring_proof{severity="P4"}',
 ]
 

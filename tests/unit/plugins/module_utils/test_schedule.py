@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -96,12 +96,27 @@ def test_program_runs_without_ansible_and_is_the_same_each_time(tmp_path: Path) 
 
 
 def test_what_never_happened_is_not_measured() -> None:
-    now = datetime(2026, 11, 25, tzinfo=timezone.utc)
-    assert _backup_metrics.measure([], now) == {
+    assert _backup_metrics.measure([]) == {
         "carrental_backup_set_up": 1,
         "carrental_backup_kept": 0,
         "carrental_backup_unverified": 0,
     }
+
+
+def test_what_was_never_copied_elsewhere_is_as_old_as_can_be() -> None:
+    assert _backup_metrics.measure([], offsite=True)[_backup_metrics.OFFSITE] == 0
+
+
+def test_who_does_not_know_of_copies_elsewhere_leaves_that_as_it_is(tmp_path: Path) -> None:
+    """A drill writes the same file, and an alert must not end by that."""
+    file = tmp_path / _backup_metrics.FILE
+    _backup_metrics.write(str(tmp_path), [])
+    assert _backup_metrics.OFFSITE not in file.read_text()
+    _backup_metrics.write(str(tmp_path), [], offsite=True)
+    _backup_metrics.write(str(tmp_path), [])
+    assert f"{_backup_metrics.OFFSITE} 0" in file.read_text()
+    _backup_metrics.write(str(tmp_path), [], offsite=False)
+    assert _backup_metrics.OFFSITE not in file.read_text()
 
 
 def test_metrics_are_text_as_prometheus_reads_it() -> None:
