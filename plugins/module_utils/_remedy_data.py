@@ -11,14 +11,18 @@ import os
 import re
 import subprocess
 import tarfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _checks,
     _diagnosis_data,
+    _docker,
     _one_off,
+    _operation_info,
     _pg_server,
     _pg_titles,
     _redis,
@@ -60,6 +64,7 @@ _MAX_KEYS = 1000
 # Sessions that are ended from outside when nobody gets in, and how long that may take.
 _ROOM = 4
 _ROOM_SECONDS = 15.0
+_LOOKS, _BETWEEN_LOOKS = 5, 2.0
 
 
 class EndIdle:
@@ -79,10 +84,29 @@ class EndIdle:
 
     @staticmethod
     def _by_title(context: Context) -> list[int]:
-        """Return such sessions where nobody gets in to ask, the oldest first."""
-        rows = _pg_titles.look(context.engine, context.database().container)
-        old = _diagnosis_data.forgotten(rows, float(context.params["idle_in_transaction"]))
-        return [int(row["pid"]) for row in old]
+        """Return such sessions where nobody gets in to ask, the oldest first.
+
+        A title tells the age of the session and not how long it has been idle, so only what is
+        idle in its transaction at every look counts. Whose it is nobody can tell: while a backup or
+        another operation has a lock there is none.
+        """
+        own = str(context.params.get("operation_id") or "")
+        holders = _operation_info.holders(context.params["state_dir"])
+        beside = [one["id"] for one in holders if one["id"] != own]
+        if beside:
+            raise RemedyError(
+                f"PostgreSQL lets nobody in, and {', '.join(beside)} is at work, whose sessions "
+                "cannot be told from others there"
+            )
+        seconds = float(context.params["idle_in_transaction"])
+        seen: list[int] | None = None
+        for look in range(_LOOKS):
+            if look:
+                time.sleep(_BETWEEN_LOOKS)
+            rows = _pg_titles.look(context.engine, context.database().container)
+            old = [int(row["pid"]) for row in _diagnosis_data.forgotten(rows, seconds)]
+            seen = old if seen is None else [pid for pid in seen if pid in old]
+        return seen or []
 
     def _make_room(self, context: Context) -> list[str]:
         """End the oldest few from outside, so that one can get in and judge the others."""
@@ -195,6 +219,11 @@ class RepairRedis(ForService):
 
     def act(self, context: Context) -> list[str]:
         """Stop it, for it restarts in a loop; copy, repair, start."""
+        with _started_again(context):
+            return self._repaired(context)
+
+    @staticmethod
+    def _repaired(context: Context) -> list[str]:
         done = _copied(context)
         folder = _folder(context)
         context.step("repair the files of Redis")
@@ -225,6 +254,11 @@ class EmptyRedis(ForService):
 
     def act(self, context: Context) -> list[str]:
         """Stop, copy, put the files aside, start."""
+        with _started_again(context):
+            return self._emptied(context)
+
+    @staticmethod
+    def _emptied(context: Context) -> list[str]:
         done = _copied(context)
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         folder = _folder(context)
@@ -251,6 +285,17 @@ def _folder(context: Context) -> str:
         if re.fullmatch(r"/[\w./-]+", target) and not target.endswith(".conf"):
             return target
     return ""
+
+
+@contextmanager
+def _started_again(context: Context) -> Iterator[None]:
+    """Start a container again whatever fails: how it dies is what the next look goes by."""
+    try:
+        yield
+    except BaseException:
+        with suppress(_docker.DockerError):
+            context.engine.start(context.container().id)
+        raise
 
 
 def _copied(context: Context) -> list[str]:

@@ -66,11 +66,18 @@ class Scaling:
         self.root = params["project_src"]
         self.path = os.path.join(self.root, _compose.RELEASE_FILE)
         self.old_text = _read(self.path)
+        # What is gone back to: not to the sizes of a run that was killed before it proved them.
+        unfinished = _scaling_state.unfinished(params["state_dir"])
+        self.before_text = self.old_text if unfinished is None else unfinished
         self.described = _service_table.by_alias(params["table"])
         self.sizes = self._wanted()
         self.actions: list[str] = []
         self.notes: list[str] = []
         self.measured: dict[str, Any] = {}
+        if unfinished is not None:
+            self.notes.append(
+                "a run before wrote sizes and came to no end; what fails now goes back to before it"
+            )
         self._kept = ExitStack()
 
     def _wanted(self) -> dict[str, Size]:
@@ -111,7 +118,7 @@ class Scaling:
         self.model = self.candidate.model()[0]
         self.containers = self.engine.services(self.project)
         self.changed_text = self.text != self.old_text
-        if self.changed_text:
+        if self.text != self.before_text:
             self._judge()
         self.live = self._live()
         self.recreate = self._recreate()
@@ -309,6 +316,7 @@ class Scaling:
         hints = self._hints()
         if self.changed_text:
             self.step("write the sizes")
+            _scaling_state.begin(self.params["state_dir"], self.before_text)
             _whole_file.write(self.path, self.text.encode(), 0o644)
             self.actions.append(f"wrote {_compose.RELEASE_FILE}")
         before = {
@@ -341,6 +349,7 @@ class Scaling:
         self.containers = self.engine.services(self.project)
         waiting = self.pending()
         _scaling_state.keep(self.params["state_dir"], waiting)
+        _scaling_state.end(self.params["state_dir"])
         self.notes += hints
         return {
             **self._facts(),
@@ -419,30 +428,47 @@ class Scaling:
         report: list[str],
     ) -> None:
         self.step("take the sizes back", why=why)
-        _whole_file.write(self.path, self.old_text.encode(), 0o644)
+        _whole_file.write(self.path, self.before_text.encode(), 0o644)
         said = []
         for identity, limits in before.items():
             try:
-                self.engine.limit(identity, limits)
+                self.engine.limit(identity, self._lifted(limits))
             except DockerError as error:
                 said.append(str(error))
         for name in self.recreate:
-            done = self._project().up(
-                [name],
-                dependencies=False,
-                recreate=True,
-                wait_timeout=int(self.params["healthy_timeout"]),
-                dry_run=False,
-                timeout=int(self.params["healthy_timeout"]) + 60,
-            )
+            try:
+                done = self._project().up(
+                    [name],
+                    dependencies=False,
+                    recreate=True,
+                    wait_timeout=int(self.params["healthy_timeout"]),
+                    dry_run=False,
+                    timeout=int(self.params["healthy_timeout"]) + 60,
+                )
+            except _compose.ComposeError as error:
+                said.append(str(error))
+                continue
             if done.rc != 0:
                 said.append(_compose.up_error(done.stderr))
+        _scaling_state.end(self.params["state_dir"])
         state = (
             f"Taking the sizes back failed too: {'; '.join(said)}"
             if said
             else "The sizes from before are in force"
         )
         raise ScalingFailedError(f"{why}. {state}.", undone=not said, report=report)
+
+    def _lifted(self, limits: Mapping[str, Any]) -> dict[str, Any]:
+        """Return limits as the engine takes them back: by a zero it leaves what there is.
+
+        Where there was none a container gets all that the server has.
+        """
+        found = dict(limits)
+        if not found["Memory"]:
+            found |= {"Memory": int(self.engine.info.get("MemTotal") or 0), "MemorySwap": -1}
+        if not found["NanoCpus"]:
+            found["NanoCpus"] = int(self.engine.info.get("NCPU") or 1) * 10**9
+        return found
 
 
 class _SwitchFailedError(ScalingError):

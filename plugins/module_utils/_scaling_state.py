@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection; it may change at any time.
-"""Containers that have new limits live and the old definition: compose would replace them."""
+"""What a scaling leaves behind: new limits under an old definition, and a run that was killed.
+
+A container that has new limits live and the old definition is replaced by the next ``up``.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from ansible_collections.carrental.ops.plugins.module_utils._checks import Check
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
 
 _FILE = "scaling.json"
+_UNFINISHED = "scaling.unfinished.yml"
 
 
 def pending(state_dir: str) -> dict[str, str]:
@@ -32,6 +36,27 @@ def keep(state_dir: str, found: dict[str, str]) -> None:
     if found:
         _whole_file.write(path, json.dumps({"pending": found}, indent=2).encode())
     elif os.path.exists(path):
+        os.unlink(path)
+
+
+def unfinished(state_dir: str) -> str | None:
+    """Return the override from before a scaling that came to no end; nothing if there is none."""
+    try:
+        with open(os.path.join(state_dir, _UNFINISHED), encoding="utf-8") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def begin(state_dir: str, text: str) -> None:
+    """Remember the override from before, until the scaling has ended or was taken back."""
+    _whole_file.write(os.path.join(state_dir, _UNFINISHED), text.encode())
+
+
+def end(state_dir: str) -> None:
+    """Forget it."""
+    path = os.path.join(state_dir, _UNFINISHED)
+    if os.path.exists(path):
         os.unlink(path)
 
 

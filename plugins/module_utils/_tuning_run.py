@@ -10,7 +10,7 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -260,7 +260,15 @@ class Tuner:
         finally:
             self.story.measured = prober.measured
         self.step("remember the way back")
-        self._end(kept, plan, create)
+        try:
+            self._end(kept, plan, create)
+        except _tuning_state.StateError as error:
+            raise UndoneError(
+                str(error),
+                "The new settings are in force, and the next tune takes them back, for this one "
+                "could not note its end",
+                undone=False,
+            ) from error
 
     def _begin(self, kept: _pg_auto_conf.AutoConf, plan: Plan) -> None:
         try:
@@ -385,18 +393,17 @@ class Tuner:
                 _tuning_state.forget(state_dir)
         else:
             written = _pg_settings.parse_auto(kept.text)
-            _tuning_state.keep(
-                state_dir,
-                _tuning_state.Last(
-                    self.options.service,
-                    self.options.database,
-                    {step.name: written.get(step.name) for step in plan.steps},
-                    _now(),
-                    self.operation,
-                    created,
-                    {step.name: step.wanted for step in plan.steps},
-                ),
+            now = _tuning_state.Last(
+                self.options.service,
+                self.options.database,
+                {step.name: written.get(step.name) for step in plan.steps},
+                _now(),
+                self.operation,
+                created,
+                {step.name: step.wanted for step in plan.steps},
+                [step.name for step in plan.left],
             )
+            _tuning_state.keep(state_dir, _continued(_tuning_state.last(state_dir), now))
         self._forget_pending()
 
     def _forget_pending(self) -> None:
@@ -495,3 +502,20 @@ def _now() -> str:
 
 def _silent(_name: str, **_facts: Any) -> None:
     """Stand in where no operation is held."""
+
+
+def _continued(before: _tuning_state.Last | None, now: _tuning_state.Last) -> _tuning_state.Last:
+    """Return the way back of a tune, with that of the one that it finishes.
+
+    The second of two does what waited for a restart, or only brings the extension back: going
+    back means to where the first began.
+    """
+    same = before and (before.service, before.database) == (now.service, now.database)
+    if not before or not same or not now.before.keys() <= set(before.left):
+        return now
+    return replace(
+        now,
+        before={**now.before, **before.before},
+        after={**before.after, **now.after},
+        extension=now.extension or before.extension,
+    )

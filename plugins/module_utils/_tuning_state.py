@@ -58,6 +58,8 @@ class Last:
     operation: str = ""
     extension: bool = False
     after: dict[str, str | None] = field(default_factory=dict)
+    # Settings that this tune wanted and that waited for a restart.
+    left: list[str] = field(default_factory=list)
 
 
 def pending(state_dir: str) -> Pending | None:

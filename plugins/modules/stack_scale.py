@@ -184,6 +184,7 @@ def main() -> None:
     )
     run = _operation_module.OperationModule(module)
     result: dict[str, Any] = {}
+    scaling: _scaling_run.Scaling | None = None
     try:
         with run.operation("scale") as operation:
             engine = _engine.Engine()
@@ -196,7 +197,10 @@ def main() -> None:
         run.fail(str(error), undone=error.undone, report=error.report)
     except _EXPECTED as error:
         said = str(error).removesuffix("Nothing was changed.").strip().rstrip(".")
-        run.fail(f"{said}. Nothing was changed.")
+        done = scaling.actions if scaling else []
+        run.fail(
+            f"{said}. {'Done by then: ' + '; '.join(done) if done else 'Nothing was changed'}."
+        )
     run.exit(result)
 
 

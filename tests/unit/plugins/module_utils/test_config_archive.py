@@ -213,3 +213,31 @@ def test_a_torn_database_stops_no_container(brought: Path) -> None:
     with pytest.raises(BackupError, match="is no whole database of SQLite"):
         given_back(brought, engine)
     assert engine.said == []
+
+
+def test_the_content_of_a_link_that_leads_out_is_kept(root: Path, tmp_path: Path) -> None:
+    """As certbot makes them: without it the certificate would be missing after a recovery."""
+    outside = tmp_path / "letsencrypt" / "archive"
+    outside.mkdir(parents=True)
+    (outside / "fullchain1.pem").write_text("certificate")
+    (outside / "fullchain1.pem").chmod(0o640)
+    os.symlink(outside / "fullchain1.pem", root / "nginx/ssl/fullchain.pem")
+    os.symlink(outside, root / "nginx/live")
+    os.symlink("ssl", root / "nginx/certificates")
+    found = collected(root)
+    assert "nginx/ssl/fullchain.pem" in found.files
+    assert "nginx/certificates" in found.files
+    (led,) = [line for line in found.skipped if line.startswith("nginx/live")]
+    assert "out of the configuration" in led
+    mark = archive.fingerprint(str(root), found, {})
+    path = str(tmp_path / "archive.tar.gz")
+    archive.write(path, str(root), found, {})
+    archive.members(path)
+    back = tmp_path / "back"
+    archive.unpack(path, str(back))
+    chain = back / "nginx/ssl/fullchain.pem"
+    assert (chain.read_text(), chain.is_symlink()) == ("certificate", False)
+    assert chain.stat().st_mode & 0o777 == 0o640
+    assert os.readlink(back / "nginx/certificates") == "ssl"
+    (outside / "fullchain1.pem").write_text("renewed")
+    assert archive.fingerprint(str(root), found, {}) != mark

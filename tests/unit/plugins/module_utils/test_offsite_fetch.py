@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any, cast
@@ -133,3 +134,53 @@ def test_configurations_are_copied_once_and_the_last_ones_stay(
     assert _offsite_config.prune(store.as_offsite, 90, 3, now, silent, write=True) == []
     assert _offsite_config.prune(store.as_offsite, 90, 2, now, silent, write=True) == [OLD]
     assert _offsite_config.listing(store.as_offsite) == [NEW, young]
+
+
+def test_copies_of_two_servers_are_not_chosen_among(store: Store, tmp_path: Path) -> None:
+    for number, host in enumerate(("one", "two")):
+        file = f"car_rental_backup_20261124_02000{number}.dump"
+        digest = hashlib.sha256(b"PGDMP").hexdigest()
+        at = "2026-11-24T02:00:00Z"
+        manifest = _backups.Manifest(
+            *(file.removesuffix(".dump"), file, "dump", 5, digest, at, at, 1.0),
+            verified={"at": at},
+            host=host,
+        )
+        store.held |= {file: b"PGDMP", f"{file}.json": manifest.as_json().encode()}
+    with pytest.raises(_offsite.OffsiteError, match=r"has copies of one, two; name one by its id"):
+        fetched(store, tmp_path)
+    named = fetched(store, tmp_path, "car_rental_backup_20261124_020001", configuration=False)
+    assert named.backup == "car_rental_backup_20261124_020001.dump"
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> _backups.Backup:
+    """Return a verified backup of this server that is said to be elsewhere, too."""
+    (tmp_path / FILE).write_bytes(b"PGDMP")
+    digest = hashlib.sha256(b"PGDMP").hexdigest()
+    at = "2026-11-25T02:00:00Z"
+    manifest = _backups.Manifest(
+        *(ID, FILE, "dump", 5, digest, at, at, 1.0), verified={"at": at}, offsite={"at": at}
+    )
+    _backups.save_manifest(str(tmp_path / FILE), manifest)
+    _backups.save_checksum(str(tmp_path / FILE), digest)
+    return _backups.load(str(tmp_path / FILE))
+
+
+def test_a_copy_of_that_name_of_another_server_is_none_of_it(
+    store: Store, local: _backups.Backup
+) -> None:
+    assert _offsite.copy(store.as_offsite, [local], silent, 7, write=True) == []
+    assert local.manifest
+    other = replace(local.manifest, sha256="0" * 64, host="two")
+    store.held[f"{FILE}.json"] = other.as_json().encode()
+    assert _offsite.copy(store.as_offsite, [local], silent, 7, write=True) == [ID]
+    assert _backups.parse(store.held[f"{FILE}.json"].decode(), FILE).sha256 != other.sha256
+
+
+def test_what_is_damaged_here_is_not_copied(store: Store, local: _backups.Backup) -> None:
+    store.held.clear()
+    Path(local.path).write_bytes(b"PGDMq")
+    with pytest.raises(_offsite.OffsiteError, match="it is damaged"):
+        _offsite.copy(store.as_offsite, [local], silent, 7, write=True)
+    assert store.held == {}
