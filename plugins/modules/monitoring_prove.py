@@ -53,7 +53,8 @@ options:
     elements: str
     default: []
   expected:
-    description: The integrations by which an alert of each of O(severities) has to be delivered.
+    description: >-
+      The integrations by which an alert of each of O(severities) has to be delivered, one entry for each channel.
     type: dict
     default: {}
   metrics_dir:
@@ -103,6 +104,7 @@ arrived:
 import contextlib
 import os
 import time
+from collections import Counter
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -186,23 +188,34 @@ def wait(
     began: float,
     params: dict[str, Any],
 ) -> dict[str, float]:
-    """Return after how many seconds it was delivered by each integration."""
+    """Return after how many seconds it was delivered by each integration.
+
+    Alertmanager counts by integration and not by receiver: as many have to arrive as there are
+    channels of one, and none may fail, for another receiver's success could hide it.
+    """
     found: dict[str, float] = {}
+    failures: dict[str, int] = {}
+    channels = Counter(integrations)
     fired = False
     while True:
         took = time.monotonic() - began
         alerts = [one for one in manager.alerts(ALERT) if one["labels"]["severity"] == severity]
         fired = fired or bool(alerts)
         now = manager.delivered()
-        for kind in integrations if fired else ():
+        for kind, count in channels.items() if fired else ():
             tried = now.get(kind, (0, 0))[0] - before.get(kind, (0, 0))[0]
             failed = now.get(kind, (0, 0))[1] - before.get(kind, (0, 0))[1]
-            if tried > failed and kind not in found:
+            failures[kind] = int(failed)
+            if tried - failed >= count and not failed and kind not in found:
                 found[kind] = round(took, 1)
-        if fired and len(found) == len(integrations):
+        if fired and len(found) == len(channels):
             return found
         if took > params["timeout"]:
-            missing = [kind for kind in integrations if kind not in found]
+            missing = [
+                f"{kind} ({count} channels, {failures.get(kind, 0)} failures)"
+                for kind, count in channels.items()
+                if kind not in found
+            ]
             raise _monitoring.MonitoringError(
                 f"The test alert of {severity} "
                 + (
