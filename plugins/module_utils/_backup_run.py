@@ -430,7 +430,9 @@ def prove(backup: Backup, source: Source | None, operation: Operation) -> Outcom
         foreign=True,
     )
     operation.step("note the proof", id=backup.id)
-    _backups.save_manifest(backup.path, replace(manifest, verified=proof.as_verified(now)))
+    _backups.save_manifest(
+        backup.path, replace(manifest, verified=proof.as_verified(now), damage="")
+    )
     _backups.save_checksum(backup.path, proof.sha256)
     numbers = {"verify_s": round(proof.seconds, 2)}
     return Outcome(_backups.load(backup.path), [f"verify {backup.id}"], numbers)

@@ -116,6 +116,8 @@ class Manifest:
     offsite: dict[str, Any] = field(default_factory=dict)
     # Why it is not trusted although it is whole: much less in it than in the one before.
     suspect: str = ""
+    # What was found when it was read again; gone once it is read whole.
+    damage: str = ""
     # It was made by something else, and this was written when it was verified.
     foreign: bool = False
     version: int = VERSION
@@ -271,7 +273,7 @@ def _problem(backup: Backup, manifest: Manifest) -> str:
         return f"its manifest is that of {manifest.file}"
     if manifest.bytes != backup.bytes:
         return f"it has {backup.bytes} bytes, and had {manifest.bytes} when it was made"
-    return manifest.suspect
+    return manifest.damage or manifest.suspect
 
 
 def listing(directory: str) -> list[Backup]:
@@ -315,8 +317,8 @@ def partials(directory: str) -> list[str]:
 
 def distrust(backup: Backup, why: str) -> None:
     """Take the proof away from a backup that turned out to be damaged: nobody relies on it then."""
-    if backup.manifest and (backup.manifest.verified or backup.manifest.suspect != why):
-        save_manifest(backup.path, replace(backup.manifest, verified={}, suspect=why))
+    if backup.manifest:
+        save_manifest(backup.path, replace(backup.manifest, verified={}, damage=why))
 
 
 def newest_verified(backups: Iterable[Backup], database: str = "") -> Backup | None:

@@ -22,6 +22,7 @@ from typing import Any
 from . import (
     _backup_database,
     _backup_metrics,
+    _backup_verify,
     _backups,
     _exec_stream,
     _one_off,
@@ -244,7 +245,12 @@ def _try(
     began = time.monotonic()
     with _restore_source.readable(backup, wish.identity, wish.directory) as plain:
         operation.step("read the backup")
-        proof = restore.read(plain)
+        try:
+            proof = restore.read(plain)
+        except _restore.RestoreError as error:
+            if isinstance(error.__cause__, _backup_verify.VerifyError):
+                _backups.distrust(backup, str(error.__cause__))
+            raise
         with server.session() as session:
             session.begin(lock_timeout=10)
             facts = {**session.facts(), "database": {}}

@@ -312,7 +312,7 @@ def _copy(offsite: Offsite, backup: Backup) -> None:
     if _backup_verify.sha256(backup.path) != backup.manifest.sha256:
         raise OffsiteError(
             f"{backup.name.file} is not copied: it is damaged, for its sha256 is not that of its "
-            "manifest. Verify it (playbooks/backup.yml -e backup_verify=all)."
+            f"manifest. Verify it (playbooks/backup.yml -e backup_verify={backup.id})."
         )
     told = offsite.put(backup.path)
     told["at"] = _backups.stamp(datetime.now(timezone.utc))

@@ -310,14 +310,15 @@ class Restore:
             self.report.lines.append("how much room the database has could not be seen")
             return
         free = int(fields[3]) * 1024
-        scratch, room = self._unpacked(backup, proof), _restore_source.room(self.wish.directory)
+        scratch = self._unpacked(backup, proof)
+        room = _restore_source.room(self.wish.directory) if scratch else 0
         if scratch and room < scratch + self.wish.min_free_mb * _MB:
             raise self._refused(
                 f"unpacking {os.path.basename(backup.path)} takes about {scratch // _MB} MB in "
                 f"{self.wish.directory}, which has {room // _MB} MB free, and "
                 f"{self.wish.min_free_mb} MB stay free (restore_min_free_mb); free space first"
             )
-        if abs(room - free) < _SAME_BYTES:
+        if scratch and abs(room - free) < _SAME_BYTES:
             # One file system takes both.
             needed += scratch
         self.report.lines.append(

@@ -99,9 +99,13 @@ def test_a_damaged_backup_fails_the_drill(backup: str) -> None:
         run = playbook("drill")
         assert run.code != 0
         assert "is damaged" in run.result["headline"]
+        # Nobody relies on it from now on.
+        assert manifest(backup)["verified"] == {}
     finally:
         on_server("cp", "-p", "/root/whole", path)
     assert manifest(backup)["drill"] == before
+    assert playbook("backup", backup_verify=backup).code == 0
+    assert manifest(backup)["verified"]
     assert on_server(*DRILLS) == ""
 
 

@@ -181,6 +181,16 @@ def test_a_copy_of_that_name_of_another_server_is_none_of_it(
 def test_what_is_damaged_here_is_not_copied(store: Store, local: _backups.Backup) -> None:
     store.held.clear()
     Path(local.path).write_bytes(b"PGDMq")
-    with pytest.raises(_offsite.OffsiteError, match="it is damaged"):
+    with pytest.raises(_offsite.OffsiteError, match=rf"it is damaged.*backup_verify={ID}\)"):
         _offsite.copy(store.as_offsite, [local], silent, 7, write=True)
     assert store.held == {}
+
+
+def test_what_was_found_damaged_is_not_relied_on_until_it_was_read_whole(
+    local: _backups.Backup,
+) -> None:
+    assert local.verified
+    _backups.distrust(local, "it is cut")
+    found = _backups.load(local.path)
+    assert (found.verified, found.problem) == (False, "it is cut")
+    assert _backups.newest_verified([found]) is None
