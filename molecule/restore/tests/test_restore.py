@@ -440,7 +440,7 @@ def test_a_backup_that_is_only_elsewhere_is_fetched_and_a_damaged_one_is_not_tak
         (key,) = [
             key
             for key in bucket("list", "copies", container=ELSEWHERE)
-            if key.startswith(made) and not key.endswith((".json", ".sha256"))
+            if key.startswith(f"test/{made}.") and not key.endswith((".json", ".sha256"))
         ]
         bucket("damage", "copies", key, container=ELSEWHERE)
         on_server("sh", "-c", f"rm /opt/carrental/backups/{made}.*")
