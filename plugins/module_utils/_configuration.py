@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import _compose, _delivered, _env_file, _sizes
 
@@ -157,7 +158,7 @@ def _brought(wish: Wish) -> dict[str, str]:
 
 
 def _lay(
-    given: Mapping[str, _delivered.Place],
+    given: Mapping[str, Any],
     dest: str,
     out: str,
     skip: Sequence[str],

@@ -21,9 +21,6 @@ PREFIX = "carrental-deploy-"
 ENV_HISTORY = ".env.releases"
 _PRIVATE = (".env", ".env.*", "*.env", "*.key", "*.p12", "*.pfx", "privkey*.pem", "*-key.pem")
 
-# Where a file lies, or what a directory holds.
-Place = str | dict[str, Any]
-
 
 def is_private(path: str) -> bool:
     """Return whether a file holds a secret by its name."""
@@ -51,8 +48,8 @@ def files(src: str | None, owned: Collection[str] = ()) -> dict[str, str]:
     return found
 
 
-def tree(found: Mapping[str, str]) -> dict[str, Place]:
-    """Return files as directories hold them: a name stands for a path, or for a directory."""
+def tree(found: Mapping[str, str]) -> dict[str, Any]:
+    """Return files as directories hold them: a name stands for a path, or for a tree again."""
     root: dict[str, Any] = {}
     for relative, path in found.items():
         *folders, name = relative.split(os.sep)

@@ -210,7 +210,7 @@ held:
   returned: when O(state=released)
   type: bool
   sample: true
-report:
+kept:
   description: >-
     Where the O(result) is kept, as C(path), and why it could not be, as C(error); both empty where there
     was nothing to keep.
@@ -293,12 +293,12 @@ def released(params: dict[str, Any], write: bool) -> dict[str, Any]:
         had = _operation.release(state_dir, operation, params["verdict"], params["headline"])
     msg = f"{operation} ended: {params['verdict']}." if had else f"{operation} had no lock."
     steps = _operation_info.steps(state_dir, operation)
-    report = {"path": "", "error": ""}
+    kept = {"path": "", "error": ""}
     if write and params["result"]:
         result = {**params["result"], "operation_id": operation, "steps": steps}
         kind = str(result.get("operation") or _operation_rules.kind_of(operation))
-        report = _reports.keep(Path(state_dir, _reports.FOLDER), kind, result)
-    return {"changed": had, "held": had, "msg": msg, "steps": steps, "report": report}
+        kept = _reports.keep(Path(state_dir, _reports.FOLDER), kind, result)
+    return {"changed": had, "held": had, "msg": msg, "steps": steps, "kept": kept}
 
 
 def shown(params: dict[str, Any], _write: bool) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_the_result_stays_with_the_id_and_the_steps(
     ended = end(capfd, state, begun, result=RESULT)
     assert ended["held"]
     (kept,) = (state / "reports").iterdir()
-    assert ended["report"] == {"path": str(kept), "error": ""}
+    assert ended["kept"] == {"path": str(kept), "error": ""}
     assert kept.name.endswith("-deploy.json")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     result = json.loads(kept.read_text())
@@ -52,7 +52,7 @@ def test_the_result_stays_with_the_id_and_the_steps(
 def test_without_a_result_nothing_is_kept(
     capfd: pytest.CaptureFixture[str], state: Path, begun: str
 ) -> None:
-    assert end(capfd, state, begun)["report"] == {"path": "", "error": ""}
+    assert end(capfd, state, begun)["kept"] == {"path": "", "error": ""}
     assert list((state / "reports").iterdir()) == []
 
 
@@ -70,6 +70,6 @@ def test_a_result_that_cannot_be_kept_does_not_keep_the_lock(
     (state / "reports").rmdir()
     ended = end(capfd, state, begun, result=RESULT)
     assert ended["held"]
-    assert ended["report"]["path"] == ""
-    assert ended["report"]["error"].startswith(f"cannot write to {state}/reports: No such file")
+    assert ended["kept"]["path"] == ""
+    assert ended["kept"]["error"].startswith(f"cannot write to {state}/reports: No such file")
     assert not end(capfd, state, begun)["held"]
