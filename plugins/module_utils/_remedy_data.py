@@ -90,9 +90,8 @@ class EndIdle:
         idle in its transaction at every look counts. Whose it is nobody can tell: while a backup or
         another operation has a lock there is none.
         """
-        own = str(context.params.get("operation_id") or "")
         holders = _operation_info.holders(context.params["state_dir"])
-        beside = [one["id"] for one in holders if one["id"] != own]
+        beside = [one["id"] for one in holders if one["kind"] != "respond"]
         if beside:
             raise RemedyError(
                 f"PostgreSQL lets nobody in, and {', '.join(beside)} is at work, whose sessions "
