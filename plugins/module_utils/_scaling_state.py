@@ -13,8 +13,8 @@ import json
 import os
 from collections.abc import Iterable
 
-from ansible_collections.carrental.ops.plugins.module_utils import _whole_file
-from ansible_collections.carrental.ops.plugins.module_utils._checks import Check, Subject
+from ansible_collections.carrental.ops.plugins.module_utils import _host, _whole_file
+from ansible_collections.carrental.ops.plugins.module_utils._checks import WARN, Check, Subject
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
 
 _FILE = "scaling.json"
@@ -58,6 +58,21 @@ def end(state_dir: str) -> None:
     path = os.path.join(state_dir, _UNFINISHED)
     if os.path.exists(path):
         os.unlink(path)
+
+
+def cut_off(state_dir: str) -> list[Check]:
+    """Say of a scaling that is under way, or was cut off, what the next deploy would make of it."""
+    if unfinished(state_dir) is None:
+        return []
+    return [
+        _host.HOST.says(
+            "scaling",
+            WARN,
+            "A scaling is under way, or was cut off",
+            "its sizes stand unproven in compose.release.yml, and the next deploy uses them; run "
+            "the same playbooks/scale.yml again, which finishes it or takes it back",
+        )
+    ]
 
 
 def check(

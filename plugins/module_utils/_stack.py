@@ -122,6 +122,7 @@ def check_stack(request: Request) -> Health:
     if everything:
         checks += _stack_findings.besides(running, release)
         checks += _release_findings.left(running.surges)
+        checks += _scaling_state.cut_off(request.state_dir) if request.state_dir else []
     checks += _stack_findings.engine(running) + (release_checks if with_host else [])
     checks.sort(key=partial(_order, names))
     grouped = [*names, *(container.name for container in running.others)]

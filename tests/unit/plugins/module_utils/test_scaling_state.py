@@ -22,3 +22,13 @@ def test_before_the_first_override_there_was_none(tmp_path: Path) -> None:
     """Which is not the same as no scaling."""
     _scaling_state.begin(str(tmp_path), "")
     assert _scaling_state.unfinished(str(tmp_path)) == ""
+
+
+def test_health_tells_of_one_that_was_cut_off(tmp_path: Path) -> None:
+    """The next deploy would use its sizes, and blame the release for what they do."""
+    state = str(tmp_path)
+    assert _scaling_state.cut_off(state) == []
+    _scaling_state.begin(state, "")
+    (check,) = _scaling_state.cut_off(state)
+    assert (check.status, check.summary) == ("warn", "A scaling is under way, or was cut off")
+    assert "playbooks/scale.yml" in check.detail
