@@ -269,6 +269,9 @@ def fits(remedy: str, cause: Cause, roles: dict[str, str]) -> bool:
         return role == "database"
     if remedy == "restart_container":
         return role != "database"
+    if remedy == "recreate_container" and cause.code == "container_unhealthy":
+        # To replace a database that runs cuts its sessions as a restart does, which is asked for.
+        return role != "database"
     if remedy == "repull_image" and role == "database":
         # Its image is not the cause of what a server with data says; a person looks at it.
         return cause.code == "image_damaged"

@@ -246,10 +246,8 @@ class RepairRedis(ForService):
         return [*done, f"repaired the files of {context.service}", "started it"]
 
 
-class EmptyRedis(ForService):
+class EmptyRedis(RepairRedis):
     """Let Redis begin empty; its damaged files are kept."""
-
-    refuse = RepairRedis.refuse
 
     def act(self, context: Context) -> list[str]:
         """Stop, copy, put the files aside, start."""
