@@ -174,6 +174,11 @@ class Backup:
         return self.name.id
 
     @property
+    def put_aside(self) -> bool:
+        """Whether it is what a restore replaced, which is restored only by its id."""
+        return bool(self.manifest and self.manifest.reason == "safety")
+
+    @property
     def at(self) -> datetime:
         """The moment whose data it holds."""
         return moment(self.manifest.started_at) if self.manifest else self.name.at

@@ -48,8 +48,7 @@ def fetch(
     if wanted:
         copies = offsite.listing()
         if wanted == "latest" or wanted.startswith("before="):
-            # What a restore replaced is restored only by its id.
-            copies = [one for one in copies if one.manifest and one.manifest.reason != "safety"]
+            copies = [one for one in copies if not one.put_aside]
             _require_one_server(offsite, copies)
         found.backup = os.path.basename(_backups.find(copies, wanted).path)
     if configuration:

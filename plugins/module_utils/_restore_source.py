@@ -38,8 +38,7 @@ def pick(directory: str, wanted: str) -> Backup:
     if not os.path.isabs(wanted):
         known = _backups.listing(directory)
         if wanted == "latest" or wanted.startswith("before="):
-            # What a restore replaced is restored only by its id.
-            known = [one for one in known if not (one.manifest and one.manifest.reason == "safety")]
+            known = [one for one in known if not one.put_aside]
         return _backups.find(known, wanted)
     file = os.path.basename(wanted)
     if _backups.name(file):

@@ -21,6 +21,7 @@ from . import (
     _compose,
     _configuration,
     _configuration_report,
+    _delivered,
     _deployment,
     _env_file,
     _history,
@@ -188,7 +189,7 @@ class Rollback:
 
         :param write: without it, say what would be done.
         """
-        folder = tempfile.mkdtemp(prefix="carrental-deploy-")
+        folder = tempfile.mkdtemp(prefix=_delivered.PREFIX)
         try:
             rebuilt = _history.materialise(
                 self.goal.release, self.params["dest"], self.params["state_dir"], folder

@@ -61,10 +61,7 @@ def choose(
     fitting = [
         one
         for one in backups
-        # What a restore replaced is restored only by its id.
-        if one.manifest
-        and one.manifest.reason != "safety"
-        and one.manifest.migrations_head in usable
+        if one.manifest and not one.put_aside and one.manifest.migrations_head in usable
     ]
     newest = _backups.newest_verified(fitting, database)
     if newest is None or newest.manifest is None:

@@ -137,11 +137,9 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "changed": False,
         "backups": [one.as_dict() for one in found],
-        # What a restore replaced is restored only by its id.
         "newest": with_age(
             _backups.newest_verified(
-                [one for one in found if not (one.manifest and one.manifest.reason == "safety")],
-                params["database"],
+                [one for one in found if not one.put_aside], params["database"]
             )
         ),
         "drilled": with_age(next((one for one in found if one.drilled), None)),
