@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import _compose, _configuration, _one_off, _registry, _source
+from . import _compose, _configuration, _delivered, _one_off, _registry, _source
 from ._engine import Engine
 
 REVISION = "org.opencontainers.image.revision"
@@ -247,7 +247,7 @@ def build(
     :param login: user and password of the registries of the released images, for what the
         images are based on.
     """
-    with tempfile.TemporaryDirectory(prefix="carrental-deploy-") as own:
+    with tempfile.TemporaryDirectory(prefix=_delivered.PREFIX) as own:
         file, env = os.path.join(own, "build.json"), os.path.join(own, "env")
         document = made.document(project, services, tree)
         for path, text in ((file, json.dumps(document)), (env, env_text)):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import _compose, _history
-from ._delivered import ENV_HISTORY
+from ._delivered import ENV_HISTORY, PREFIX
 
 _FULL = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 _SHORT = re.compile(r"[0-9a-f]{7,64}\Z")
@@ -382,7 +382,7 @@ class Clone:
 
     def lay_out(self, sha: str, folder: str) -> None:
         """Write all files of a commit to a directory of their own."""
-        with tempfile.TemporaryDirectory(prefix="carrental-deploy-") as own:
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as own:
             index = os.path.join(own, "index")
             self.run("read-tree", sha, index=index)
             self.run("checkout-index", "--all", "--force", f"--prefix={folder}/", index=index)
@@ -396,7 +396,7 @@ class Clone:
         :param keep: says of a file that the commit does not have any more that it stays.
         """
         tracked = set(filter(None, self.run("ls-files", "-z").split("\0")))
-        with tempfile.TemporaryDirectory(prefix="carrental-deploy-") as own:
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as own:
             index = os.path.join(own, "index")
             self.run("read-tree", sha, index=index)
             self.run("update-index", "-q", "--refresh", index=index, codes=(0, 1))

@@ -211,6 +211,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _configuration,
     _configuration_report,
     _configuration_write,
+    _delivered,
     _deployment,
     _docker,
     _engine,
@@ -294,7 +295,7 @@ class Monitoring:
 
     def go(self) -> dict[str, Any]:
         """Do everything, and return the result."""
-        folder = tempfile.mkdtemp(prefix="carrental-deploy-")
+        folder = tempfile.mkdtemp(prefix=_delivered.PREFIX)
         try:
             self._lay_out(folder)
             wish = _configuration.Wish(

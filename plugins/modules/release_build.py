@@ -207,6 +207,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _compose,
     _configuration,
     _configuration_module,
+    _delivered,
     _docker,
     _engine,
     _env_file,
@@ -278,7 +279,7 @@ class Builder:
                 f"{_source.some(edited)}. Commit and push them (git diff shows what), or give "
                 f"them up: git -C {clone.folder} checkout -- {edited[0]}"
             )
-        with tempfile.TemporaryDirectory(prefix="carrental-deploy-") as own:
+        with tempfile.TemporaryDirectory(prefix=_delivered.PREFIX) as own:
             if self.check:
                 # The clone stays as it is, without an object more.
                 clone.objects = own
