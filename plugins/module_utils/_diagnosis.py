@@ -18,6 +18,7 @@ _SOFT = ("container_unhealthy", "container_crash_loop", "container_died", "proxy
 # A stop by somebody: during a freeze, or with a silence, it is meant.
 _BY_SOMEBODY = ("container_stopped", "container_paused", "container_missing")
 _RANK_BELOW, _RANK_OWN, _RANK_BESIDE = 5, 15, 45
+# Incidents that are causes themselves.
 _ALONE = {
     "certificate": "certificate_expires",
     "backup_missing": "backup_missing",
@@ -42,8 +43,8 @@ def diagnose(facts: Facts, settings: Settings) -> list[Cause]:
         found += _diagnosis_services.memory(facts)
     if "errors" in topics:
         found += _errors(facts, found, settings)
-    if facts.incident in _ALONE and not found:
-        found.append(Cause(_ALONE[facts.incident], "host", "as the alert says", 60))
+    if facts.incident in _ALONE and all(one.code != _ALONE[facts.incident] for one in found):
+        found += _alone(facts)
     found = [_on_purpose(facts, one) for one in found]
     found += _busy(facts, found)
     if not found:
@@ -100,6 +101,28 @@ def _errors(facts: Facts, found: list[Cause], settings: Settings) -> list[Cause]
     elif failing and facts.release.id and facts.release.age_s < settings.release_s:
         made += [replace(one, rank=18) for one in _diagnosis_services.release(facts)]
     return made
+
+
+def _alone(facts: Facts) -> list[Cause]:
+    """Return what a certificate, the backups or the drills show, and what fires about them."""
+    code = _ALONE[facts.incident]
+    service, detail = "host", ""
+    if code == "drill_missing":
+        detail = facts.drill
+    else:
+        places, ending = ["host"], ".backup"
+        if code == "certificate_expires":
+            places, ending = facts.focus, ".certificate"
+        seen = next((one for name in places if (one := facts.bad(name, ending))), None)
+        if seen:
+            service, detail = seen["service"], f"{seen['summary']}: {seen['detail']}"
+    told = [detail] if detail else []
+    told += [
+        f"{one['alert']} fires: {one['summary']}"
+        for one in facts.alerts
+        if one["response"] == facts.incident and one["state"] == "active"
+    ]
+    return [Cause(code, service, "; ".join(told), 10)] if told else []
 
 
 def _on_purpose(facts: Facts, cause: Cause) -> Cause:

@@ -34,6 +34,14 @@ _REDIS_DAMAGED = re.compile(
     re.IGNORECASE,
 )
 
+# What the checks of PostgreSQL say (_postgres, _postgres_findings).
+_DATABASE_SAYS = {
+    r"^wrong password": "database_password",
+    r"^database .* does not exist": "database_missing",
+    r"it is read-only": "database_read_only",
+    r"recovers after a crash|is starting up": "database_recovering",
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -147,7 +155,9 @@ def service(facts: Facts, name: str, settings: Settings) -> list[Cause]:
     if not containers:
         missing = [one for one in downs if one["name"] == f"{name}.container"]
         return [Cause("container_missing", name, one["detail"]) for one in missing[:1]]
-    if not found and containers[0].role == "cache":
+    if not found and containers[0].role == "database":
+        found = _database(name, downs)
+    elif not found and containers[0].role == "cache":
         found = _redis(facts, name, downs)
     elif not found and containers[0].role == "object_store":
         found = _store(name, downs)
@@ -160,14 +170,27 @@ def _silent(facts: Facts, seen: Seen, downs: Sequence[dict[str, Any]], settings:
     """Return why a service whose container runs does not do its work."""
     detail = str(downs[0]["detail"])
     known: dict[str, Any] = {"container": seen.name, "limit_mb": seen.limit_mb}
-    if {one["name"].partition(".")[2] for one in downs} == {"proxy"}:
+    silent = {one["name"].partition(".")[2] for one in downs}
+    if silent == {"proxy"}:
         return Cause("proxy_stale", seen.service, detail)
+    if silent == {"certificate"}:
+        return Cause("certificate_expires", seen.service, detail)
     if not seen.address:
         return Cause("container_no_network", seen.service, detail, facts=known)
     if recent(facts, seen, settings):
         known |= _release_facts(facts)
         return Cause("release_broken", seen.service, _since_release(facts, detail), facts=known)
     return Cause("container_unhealthy", seen.service, detail, facts=known)
+
+
+def _database(name: str, downs: Sequence[dict[str, Any]]) -> list[Cause]:
+    """Return what no restart helps against."""
+    for one in downs:
+        text = str(one["detail"])
+        for said, code in _DATABASE_SAYS.items():
+            if re.search(said, text):
+                return [Cause(code, name, text)]
+    return []
 
 
 def _redis(facts: Facts, name: str, downs: Sequence[dict[str, Any]]) -> list[Cause]:

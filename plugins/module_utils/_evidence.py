@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _backups,
     _checks,
     _containers,
     _endings,
@@ -138,6 +139,8 @@ class Evidence:
             self._try("the sessions of PostgreSQL", lambda: self._database(engine))
         if "disk" in self.topics:
             self._try("who takes the space", lambda: self._space(engine, found))
+        if "drill" in self.topics:
+            self._try("the drills", self._drills)
         return self.facts
 
     def _try(self, what: str, look: Callable[[], None]) -> None:
@@ -147,6 +150,7 @@ class Evidence:
             DockerError,
             OSError,
             ValueError,
+            _backups.BackupError,
             _lock_file.OperationError,
             _pg_server.ServerError,
             _releases.ReleaseError,
@@ -307,8 +311,27 @@ class Evidence:
         )
         self.facts.space.grows = _space_look.growth([one.point for one in self.facts.disks])
 
+    def _drills(self) -> None:
+        """Note that no backup was restored lately to see that it can be."""
+        if not self.request.backup_dir:
+            raise ValueError("no backup_dir is given")
+        backups = _backups.listing(self.request.backup_dir)
+        ages = [
+            _releases.age(str(one.manifest.drill["at"]))
+            for one in backups
+            if one.manifest and one.manifest.drill
+        ]
+        if not ages:
+            self.facts.drill = f"none of {len(backups)} backups was ever restored in a drill"
+        elif min(ages) > _DRILL_DAYS * 86400:
+            self.facts.drill = (
+                f"the last drill was {min(ages) / 86400:.0f} days ago, more than {_DRILL_DAYS}"
+            )
+
 
 _BESIDE = ("backup", "drill")
+# A weekly one that is a day late; the default of backup_drill_max_age.
+_DRILL_DAYS = 8
 
 
 def _percent(summary: str) -> int:

@@ -112,6 +112,7 @@ class Facts:
     :param findings: what makes statements slow.
     :param holders: operations that have the lock, other than ours.
     :param silenced: by service, who says that it is down on purpose.
+    :param drill: what is wrong with the last drill, where the incident is about that.
     :param notes: what could not be looked at, and why.
     """
 
@@ -136,6 +137,7 @@ class Facts:
     silenced: dict[str, str] = field(default_factory=dict)
     freeze: str = ""
     holders: list[str] = field(default_factory=list)
+    drill: str = ""
     notes: list[str] = field(default_factory=list)
 
     def of(self, service: str) -> list[Seen]:
@@ -148,6 +150,15 @@ class Facts:
             if one["name"] in names and one["status"] in ("warn", "fail"):
                 return one
         return None
+
+    def bad(self, service: str, ending: str) -> dict[str, Any] | None:
+        """Return the first check of a service with such an end that is not well."""
+        names = (
+            one["name"]
+            for one in self.checks
+            if one["service"] == service and one["name"].endswith(ending)
+        )
+        return self.check(*names)
 
     def downs(self, service: str) -> list[dict[str, Any]]:
         """Return the checks that say that a service does not do its work."""

@@ -19,7 +19,8 @@ class Incident:
 
     :param roles: of the services that it is about; empty is the server itself.
     :param behind: roles of the services that these stand on, looked at as well.
-    :param topics: what is looked at besides the containers: database, disk, memory, errors.
+    :param topics: what is looked at besides the containers: database, slow, disk, memory, errors,
+        drill.
     """
 
     title: str
@@ -87,7 +88,7 @@ INCIDENTS = {
     ),
     "certificate": Incident("A certificate expires", "P3", ("proxy",), runbook="1"),
     "backup_missing": Incident("There is no recent backup", "P2", topics=("disk",), runbook="6.1"),
-    "drill_missing": Incident("There is no recent drill", "P3", runbook="6.3"),
+    "drill_missing": Incident("There is no recent drill", "P3", topics=("drill",), runbook="6.3"),
     "diagnose": Incident(
         *("Something is not as it should be", "P3", _EVERY),
         topics=("database", "disk", "memory"),
@@ -125,6 +126,10 @@ CAUSES = {
     "connections_pool_too_large": "the pools may open more connections than there are",
     "connections_busy": "all connections are at work",
     "slow_statements": "statements take their time without waiting for each other",
+    "database_missing": "PostgreSQL answers and does not have the database",
+    "database_password": "PostgreSQL refuses the configured password",
+    "database_read_only": "PostgreSQL answers and takes no writes",
+    "database_recovering": "PostgreSQL starts, or replays its log after a crash",
     "redis_data_damaged": "Redis cannot read its own files",
     "redis_memory_full": "the memory of Redis is full and nothing may be thrown away",
     "redis_cannot_save": "Redis cannot write its files",

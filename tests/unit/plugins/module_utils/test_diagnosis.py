@@ -330,3 +330,64 @@ def test_sessions_are_known_by_their_titles_where_nobody_gets_in() -> None:
     ]
     known = facts("api_down", sessions=rows, max_connections=3, checks=[down("api")])
     assert codes(known)[0] == "connections_idle_in_transaction"
+
+
+def finding(service: str, check: str, status: str = "warn") -> dict[str, Any]:
+    return {**down(service, check, "see there"), "status": status, "down": False}
+
+
+@pytest.mark.parametrize(
+    ("known", "service", "code"),
+    [
+        (facts("certificate"), "nginx", "nothing_wrong"),
+        (
+            facts("certificate", checks=[finding("nginx", "certificate")]),
+            *("nginx", "certificate_expires"),
+        ),
+        (
+            facts("certificate", checks=[down("nginx", "certificate")]),
+            *("nginx", "certificate_expires"),
+        ),
+        (facts("backup_missing"), "host", "nothing_wrong"),
+        (facts("backup_missing", checks=[finding("host", "backup")]), "host", "backup_missing"),
+        (facts("drill_missing"), "host", "nothing_wrong"),
+        (facts("drill_missing", drill="none was restored"), "host", "drill_missing"),
+    ],
+)
+def test_what_an_alert_says_is_looked_at_and_not_believed(
+    known: Facts, service: str, code: str
+) -> None:
+    likely = _diagnosis.diagnose(known, SETTINGS)[0]
+    assert (likely.service, likely.code) == (service, code)
+
+
+def test_an_alert_that_fires_is_a_reason_by_itself() -> None:
+    alert = {
+        "alert": "BackupFailed",
+        "summary": "The copy elsewhere is old.",
+        "response": "backup_missing",
+        "state": "active",
+    }
+    found = _diagnosis.diagnose(facts("backup_missing", alerts=[alert]), SETTINGS)
+    assert [one.code for one in found] == ["backup_missing"]
+    assert found[0].detail == "BackupFailed fires: The copy elsewhere is old."
+    quiet = facts("backup_missing", alerts=[{**alert, "state": "suppressed"}])
+    assert codes(quiet) == ["nothing_wrong"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("wrong password: postgres:5432 refuses user carrental; set one", "database_password"),
+        ("database carrental does not exist on postgres:5432; check", "database_missing"),
+        ("it is read-only: default_transaction_read_only is on", "database_read_only"),
+        ("postgres:5432 recovers after a crash; wait", "database_recovering"),
+        ("no answer within 3 s", "container_unhealthy"),
+    ],
+)
+def test_a_database_is_not_restarted_for_what_it_says_itself(said: str, code: str) -> None:
+    known = facts("database_down", checks=[down("postgres", "connect", said)])
+    likely = _diagnosis.diagnose(known, SETTINGS)[0]
+    assert likely.code == code
+    offered = "restart_database" in _remedies.LADDERS.get(code, ())
+    assert offered == (code == "container_unhealthy")
