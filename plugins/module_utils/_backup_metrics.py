@@ -12,7 +12,7 @@ an old time, and an alert sees that.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _backups, _whole_file
@@ -78,27 +78,44 @@ def _time(text: str) -> float:
         return 0.0
 
 
-def render(measured: dict[str, float]) -> str:
+def render(measured: dict[str, float], said: Mapping[str, str] | None = None) -> str:
     """Return it as Prometheus reads it."""
     lines = []
     for name, value in measured.items():
-        lines += [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge", f"{name} {value:.15g}"]
+        lines += [
+            f"# HELP {name} {(said or _HELP)[name]}",
+            f"# TYPE {name} gauge",
+            f"{name} {value:.15g}",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def write(directory: str, backups: Sequence[Backup], *, offsite: bool | None = None) -> None:
-    """Write the file, whole or not at all; a container reads it as another user.
+    """Write what is measured of backups.
 
     :param offsite: backups are to be elsewhere, too; None where the caller does not know, and then
         it is as the file has it.
     :raises OSError: it cannot be written.
     """
+    path = os.path.join(directory, FILE)
+    save(
+        directory,
+        FILE,
+        measure(backups, offsite=_has_offsite(path) if offsite is None else offsite),
+        _HELP,
+    )
+
+
+def save(directory: str, file: str, measured: dict[str, float], said: Mapping[str, str]) -> None:
+    """Write a file of measurements, whole or not at all; a container reads it as another user.
+
+    :raises OSError: it cannot be written.
+    """
     if not os.path.isdir(directory):
         os.makedirs(directory, exist_ok=True)
         os.chmod(directory, 0o755)  # noqa: S103  # a container reads it as nobody
-    path = os.path.join(directory, FILE)
-    text = render(measure(backups, offsite=_has_offsite(path) if offsite is None else offsite))
-    _whole_file.write(path, text.encode(), 0o644)
+    text = render(measured, said)
+    _whole_file.write(os.path.join(directory, file), text.encode(), 0o644)
 
 
 def _has_offsite(path: str) -> bool:

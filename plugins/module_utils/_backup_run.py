@@ -60,6 +60,8 @@ class Wish:
     globals_passwords: bool = False
     encryption: str = ""
     recipients: tuple[str, ...] = ()
+    # The moment that the data is of, where that is not the one of the backup.
+    point_in_time: str = ""
 
 
 @dataclass
@@ -179,6 +181,7 @@ def make(source: Source, wish: Wish, operation: Operation) -> Outcome:
             codec=chosen.codec,
             encryption=wish.encryption,
             reason=wish.reason,
+            point_in_time=wish.point_in_time,
             who=wish.who,
             host=wish.host,
             operation_id=operation.id,

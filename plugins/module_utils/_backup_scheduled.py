@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection; it may change at any time.
-"""The nightly backup: database, configuration, copies elsewhere, retention, objects.
+"""The nightly backup: database, configuration, copies elsewhere, retention, base, objects.
 
 What comes later can fail without taking what came before with it: the backup of the database is
 made, kept and copied in any case, and the night is told to have failed.
@@ -37,6 +37,8 @@ from . import (
     _offsite_run,
     _retention,
     _scheduled,
+    _wal_arguments,
+    _wal_base,
 )
 from ._operation_work import Operation
 
@@ -72,6 +74,7 @@ def _backed_up(settings: dict[str, Any], operation: Operation) -> dict[str, Any]
         "configuration": _configuration,
         "offsite": _copied,
         "retention": _pruned,
+        "point_in_time": _based,
         "objects": _objects,
     }
     for name, part in parts.items():
@@ -103,13 +106,16 @@ def _made(settings: dict[str, Any], operation: Operation) -> _backup_run.Outcome
         "reason": "scheduled",
         "who": pwd.getpwuid(os.geteuid()).pw_name,
     }
-    source = _backup_database.source(
+    return _backup_run.make(_database(arguments), _backup_arguments.wish(given), operation)
+
+
+def _database(arguments: dict[str, Any]) -> _backup_database.Source:
+    return _backup_database.source(
         _engine.Engine(),
         arguments["project"],
         arguments["database_service"],
         arguments["database"],
     )
-    return _backup_run.make(source, _backup_arguments.wish(given), operation)
 
 
 def _configuration(settings: dict[str, Any], operation: Operation, night: _Night) -> None:
@@ -139,6 +145,18 @@ def _pruned(settings: dict[str, Any], operation: Operation, night: _Night) -> No
         _backup_prune.remove(one.backup)
         night.changed.append(f"remove {one.backup.id}")
     night.lines += [f"nothing old is removed: {plan.refusal}"] if plan.refusal else []
+
+
+def _based(settings: dict[str, Any], operation: Operation, night: _Night) -> None:
+    """Copy the files of the server where that is due, for what the log is played back on."""
+    arguments = settings["arguments"]
+    given = {
+        **settings["point_in_time"],
+        "directory": arguments["directory"],
+        "state_dir": settings["state_dir"],
+    }
+    source = _database(arguments)
+    night.changed += _wal_base.keep(source, _wal_arguments.base(given), operation)
 
 
 def _objects(settings: dict[str, Any], operation: Operation, night: _Night) -> None:

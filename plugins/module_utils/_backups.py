@@ -89,6 +89,8 @@ class Manifest:
     codec: str = "gzip"
     encryption: str = ""
     reason: str = "manual"
+    # The moment that its data is of, where it was recovered to one. Empty: that of its beginning.
+    point_in_time: str = ""
     who: str = ""
     host: str = ""
     operation_id: str = ""
@@ -181,7 +183,9 @@ class Backup:
     @property
     def at(self) -> datetime:
         """The moment whose data it holds."""
-        return moment(self.manifest.started_at) if self.manifest else self.name.at
+        if self.manifest is None:
+            return self.name.at
+        return moment(self.manifest.point_in_time or self.manifest.started_at)
 
     @property
     def foreign(self) -> bool:
@@ -263,7 +267,7 @@ def load(path: str) -> Backup:
         with open(path + MANIFEST, encoding="utf-8") as stream:
             manifest = parse(stream.read(), path + MANIFEST)
         # A manifest that was damaged must not be found out about in the middle of a listing.
-        moment(manifest.started_at)
+        moment(manifest.point_in_time or manifest.started_at)
     except FileNotFoundError:
         return backup
     except (OSError, UnicodeDecodeError) as error:

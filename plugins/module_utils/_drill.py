@@ -103,17 +103,7 @@ def pick(wish: Wish) -> Backup:
 
 def leftovers(engine: Engine, project: str) -> list[str]:
     """Remove the containers of drills that nobody waits for any more; return their names."""
-    found = []
-    for listed in engine.containers():
-        if (listed.get("Labels") or {}).get(LABEL) != project:
-            continue
-        try:
-            engine.remove(listed["Id"])
-        except DockerError:
-            # Its own watchdog was faster.
-            continue
-        found.append(str(listed["Names"][0]).lstrip("/"))
-    return found
+    return engine.remove_labelled(LABEL, project)
 
 
 def definition(

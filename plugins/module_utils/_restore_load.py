@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 from . import _backup_database, _exec_stream, _one_off, _operation, _operation_rules, _watchdog
 from ._backups import BackupError
-from ._docker import DockerError
 from ._engine import Engine
 
 _LOOK = 0.2
@@ -143,16 +142,7 @@ def sql(load: Load, pieces: Iterable[bytes]) -> None:
 
 def leftovers(engine: Engine, project: str) -> list[str]:
     """Remove the containers of loads that nobody waits for any more; return their names."""
-    found = []
-    for listed in engine.containers():
-        if (listed.get("Labels") or {}).get(LABEL) == project:
-            try:
-                engine.remove(listed["Id"])
-            except DockerError:
-                # Its own watchdog was faster.
-                continue
-            found.append(str(listed["Names"][0]).lstrip("/"))
-    return found
+    return engine.remove_labelled(LABEL, project)
 
 
 _CAUSES = [

@@ -73,10 +73,10 @@ def write(table: Table) -> None:
         raise BackupError(f"crontab does not take the new lines: {done.stderr.strip()}.")
 
 
-def timer_is_at_work(unit: str) -> bool:
-    """Return whether systemd starts a unit by its timer, now and after a reboot."""
+def is_at_work(unit: str) -> bool:
+    """Return whether systemd has a timer or a path at work, now and after a reboot."""
     for verb in ("is-enabled", "is-active"):
-        argv = ["systemctl", "--quiet", verb, f"{unit}.timer"]
+        argv = ["systemctl", "--quiet", verb, unit]
         try:
             if subprocess.run(argv, capture_output=True, check=False).returncode != 0:
                 return False
@@ -168,7 +168,7 @@ def install(
     """
     require_time(settings["time"])
     require_zone(settings["timezone"])
-    by_timer = timer_is_at_work(program.unit)
+    by_timer = is_at_work(f"{program.unit}.timer")
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     changed = put(program.path, content, 0o700, check_mode)
     changed |= put(program.config_path, text.encode(), 0o600, check_mode)

@@ -28,6 +28,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _scaling_state,
     _service_probes,
     _stack_findings,
+    _wal_findings,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._checks import Check, Thresholds
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Docker
@@ -167,7 +168,8 @@ def _past(request: Request) -> tuple[list[_releases.Release], list[Check]]:
 def _backups_of(request: Request, releases: list[_releases.Release]) -> list[Check]:
     known = [_releases.age(one["finished_at"]) for one in releases]
     hours = request.thresholds.backup_age_h
-    return _backup_findings.look(request.backup_dir, hours, max(known, default=None))
+    found = _backup_findings.look(request.backup_dir, hours, max(known, default=None))
+    return found + _wal_findings.look(request.backup_dir, request.state_dir or "", time.time())
 
 
 def _masker(request: Request, running: Running, services: list[Service]) -> Masker:

@@ -31,6 +31,11 @@ options:
     description: Counts backups of this database alone as the newest. Empty counts those of any.
     type: str
     default: ""
+  state_dir:
+    description:
+      - Directory of what operations remember, where the receiver of the write-ahead log says how it is.
+        Empty says of the log only what lies in O(directory).
+    type: path
   backup:
     description:
       - The id or file name of a backup, V(latest) or V(before=TIME), of which the manifest is wanted.
@@ -92,6 +97,21 @@ lines:
   sample:
     - "backup: car_rental_backup_20261125_020000, 84 min old, verified; 31 kept, 1.5 GB"
     - "drill: car_rental_backup_20261122_020000 was restored 3 d ago, which took 6.2 s"
+point_in_time:
+  description:
+    - What M(carrental.ops.backup_wal) kept, and which moments can be restored by it. Empty if it never did.
+    - C(spans) are the times that can be reached. Between them the log has a gap.
+    - C(receiving) is whether the log is received now, and C(why) why not.
+    - C(unbroken) is whether what is written now can be reached.
+  returned: always
+  type: dict
+  sample:
+    receiving: true
+    why: ""
+    unbroken: true
+    spans: [{"since": "2026-11-25T02:00:09Z", "until": "2026-11-26T03:12:00Z"}]
+    bases: [20261126T020004Z, 20261125T020004Z]
+    bytes: 412000000
 partial:
   description: Files of backups that are being written, or that a killed run left.
   returned: always
@@ -100,6 +120,7 @@ partial:
   sample: []
 """
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -109,6 +130,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _backups,
     _containers,
     _host,
+    _wal_status,
 )
 
 
@@ -148,6 +170,10 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         "partial": _backups.partials(params["directory"]),
     }
     result["lines"] = say(result["newest"], result["drill"], len(found), result["bytes"])
+    status = _wal_status.read(params["state_dir"]) if params["state_dir"] else None
+    log = _wal_status.as_result(params["directory"], status, time.time())
+    result["point_in_time"] = log
+    result["lines"] += [_wal_status.line(log)] if log else []
     if params["backup"]:
         wanted = _backups.find(found, params["backup"])
         manifest = asdict(wanted.manifest) if wanted.manifest else {}
@@ -161,6 +187,7 @@ def main() -> None:
         argument_spec={
             **_backup_arguments.DIRECTORY,
             "database": {"type": "str", "default": ""},
+            "state_dir": {"type": "path"},
             "backup": {"type": "str", "default": ""},
         },
         supports_check_mode=True,

@@ -74,6 +74,12 @@ options:
     description: Arguments of M(carrental.ops.object_mirror) for a snapshot. Empty saves no objects.
     type: dict
     default: {}
+  point_in_time:
+    description:
+      - Arguments of M(carrental.ops.backup_wal) with O(carrental.ops.backup_wal#module:state=based), of
+        them C(reserve_mb), C(base_hours) and C(keep_days). Empty makes no base.
+    type: dict
+    default: {}
   wait:
     description: Seconds to wait for an operation that excludes a backup.
     type: int
@@ -130,6 +136,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _offsite_run,
     _schedule,
     _services,
+    _wal_arguments,
 )
 
 # What comes after the database, each with the arguments of its module.
@@ -137,6 +144,7 @@ _PARTS = {
     "configuration": _config_backup.OPTIONS,
     "offsite": _offsite_run.OPTIONS,
     "retention": _backup_arguments.RETENTION,
+    "point_in_time": _wal_arguments.BASE,
     "objects": {
         name: spec
         for name, spec in _object_arguments.OPTIONS.items()
@@ -236,6 +244,7 @@ def main() -> None:
             "offsite": {"type": "dict", "default": {}},
             "configuration": {"type": "dict", "default": {}},
             "objects": {"type": "dict", "default": {}},
+            "point_in_time": {"type": "dict", "default": {}},
             "wait": {"type": "int", "default": 3600},
         },
         supports_check_mode=True,
