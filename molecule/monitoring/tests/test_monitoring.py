@@ -30,6 +30,9 @@ LATER = [
     "carrental_backup_size_bytes",
     "carrental_backup_duration_seconds",
     "carrental_backup_last_offsite_timestamp_seconds",
+    "carrental_wal_receiving",
+    "carrental_wal_checked_timestamp_seconds",
+    "carrental_wal_unbroken",
     'carrental_monitoring_proof{severity="P4"}',
 ]
 
