@@ -64,6 +64,11 @@ class Context:
         """The role of the service."""
         return str((self.params["services"].get(self.service) or {}).get("role") or "")
 
+    @property
+    def behind_proxy(self) -> bool:
+        """Whether customers may reach the service through a proxy."""
+        return self.role not in ("database", "cache", "proxy")
+
     def containers(self) -> list[Container]:
         """Return the containers of the service as they are now."""
         found = self.engine.services(self.params["project_name"])
@@ -160,5 +165,6 @@ class ForService:
         return "" if context.unwell() else f"{context.service} {WELL}"
 
     def wrong(self, context: Context) -> str:
-        """Return what the service still lacks."""
-        return context.unwell()
+        """Return what the service still lacks, for itself and for customers."""
+        wrong = context.unwell()
+        return wrong or (context.unwell_through_the_proxy() if context.behind_proxy else "")

@@ -51,7 +51,7 @@ class Start(ForService):
         one = context.container()
         context.step(f"start {one.name}")
         context.engine.start(one.id)
-        return [f"started {one.name}"]
+        return [f"started {one.name}", *_led(context)]
 
 
 class Unpause(ForService):
@@ -78,7 +78,7 @@ class Restart(ForService):
         one = context.container()
         context.step(f"restart {one.name}")
         context.engine.restart(one.id)
-        return [f"restarted {one.name}"]
+        return [f"restarted {one.name}", *_led(context)]
 
 
 class RestartDatabase(ForService):
@@ -105,8 +105,7 @@ class Recreate(ForService):
     def act(self, context: Context) -> list[str]:
         """Let compose create it."""
         context.step(f"recreate {context.compose_service}")
-        _up(context)
-        return [f"created the container of {context.service} again"]
+        return _up(context)
 
 
 class Repull(ForService):
@@ -145,11 +144,10 @@ class Repull(ForService):
         elif context.engine.image(str(image["image_id"])) is None:
             raise RemedyError(f"the image of {context.service} was built here and is gone")
         context.step(f"recreate {context.compose_service}")
-        _up(context)
-        return [*done, f"created the container of {context.service} again"]
+        return [*done, *_up(context)]
 
 
-def _up(context: Context) -> None:
+def _up(context: Context) -> list[str]:
     """Let compose replace the container of a service, whatever it thinks of it."""
     seconds = int(context.params["healthy_timeout"])
     done = context.project().run(
@@ -161,6 +159,42 @@ def _up(context: Context) -> None:
         raise RemedyError(
             f"{context.service} does not come up: {_compose.up_error(done.stderr).rstrip('.')}"
         )
+    return [f"created the container of {context.service} again", *_led(context)]
+
+
+def _led(context: Context) -> list[str]:
+    """Let the proxy look up the address that a container was just given.
+
+    nginx keeps the addresses that names had when it read its configuration, and what starts
+    need not get the one that it had.
+    """
+    service = _proxy_service(context)
+    if not service or not context.behind_proxy:
+        return []
+    try:
+        return _reload_proxy(context, service)
+    except RemedyError as error:
+        # What it was started for is seen by the check, which asks through the proxy as well.
+        return [f"the proxy was not reloaded: {error}"]
+
+
+def _proxy_service(context: Context) -> str:
+    for name, one in context.params["services"].items():
+        if one.get("role") == "proxy":
+            return str(one.get("compose_service") or name)
+    return ""
+
+
+def _reload_proxy(context: Context, service: str) -> list[str]:
+    context.step("reload the proxy")
+    way = _reload.Way("nginx -t", "nginx -s reload", proxy=True)
+    found = _reload.containers(context.engine, context.params["project_name"], service)
+    if not found:
+        raise RemedyError("the proxy does not run")
+    try:
+        return [_reload.reload(context.engine, one, way) for one in found]
+    except (_reload.ReloadError, _proxy.ProxyError) as error:
+        raise RemedyError(str(error).rstrip(".")) from error
 
 
 class RaiseMemory:
@@ -233,7 +267,7 @@ class RaiseMemory:
         for one in context.containers():
             if not one.running:
                 context.engine.start(one.id)
-                done.append(f"started {one.name}")
+                done += [f"started {one.name}", *_led(context)]
         return done
 
     def wrong(self, context: Context) -> str:
@@ -252,32 +286,15 @@ class RaiseMemory:
 class ReloadProxy:
     """Let the proxy look up the addresses of its services again."""
 
-    @staticmethod
-    def _service(context: Context) -> str:
-        for name, one in context.params["services"].items():
-            if one.get("role") == "proxy":
-                return str(one.get("compose_service") or name)
-        return ""
-
     def refuse(self, context: Context) -> str:
         """Return why it is not told."""
-        if not self._service(context):
+        if not _proxy_service(context):
             return "no service of the table is a proxy"
         return "" if context.unwell_through_the_proxy() else "the proxy reaches it again"
 
     def act(self, context: Context) -> list[str]:
         """Reload."""
-        context.step("reload the proxy")
-        way = _reload.Way("nginx -t", "nginx -s reload", proxy=True)
-        found = _reload.containers(
-            context.engine, context.params["project_name"], self._service(context)
-        )
-        if not found:
-            raise RemedyError("the proxy does not run")
-        try:
-            return [_reload.reload(context.engine, one, way) for one in found]
-        except (_reload.ReloadError, _proxy.ProxyError) as error:
-            raise RemedyError(str(error).rstrip(".")) from error
+        return _reload_proxy(context, _proxy_service(context))
 
     def wrong(self, context: Context) -> str:
         """Return why customers still do not reach it."""

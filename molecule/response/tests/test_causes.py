@@ -88,21 +88,20 @@ def killed_again_and_again() -> Iterator[None]:
 
 @contextmanager
 def cannot_save() -> Iterator[None]:
-    """Redis may not write into its directory."""
+    """A directory in the place of the file that Redis writes."""
 
-    def mode(value: str) -> None:
-        on_server("docker", "exec", "-u", "0", "redis", "chmod", value, "/data")
-        on_server("docker", "exec", "redis", "sh", "-c", f"{REDIS} BGSAVE")
+    def saved(state: str, made: str) -> None:
+        script = f"{made}; {REDIS} BGSAVE; {REDIS} INFO persistence"
+        told = ("docker", "exec", "-w", "/data", "redis", "sh", "-c", script)
+        eventually(
+            lambda: f"rdb_last_bgsave_status:{state}" in on_server(*told), f"saving: {state}"
+        )
 
-    before = on_server("docker", "exec", "-u", "0", "redis", "stat", "-c", "%a", "/data")
-    state = ("docker", "exec", "redis", "sh", "-c", f"{REDIS} INFO persistence")
-    mode("500")
+    saved("err", "rm -f dump.rdb; mkdir -p dump.rdb/in-use")
     try:
-        eventually(lambda: "last_bgsave_status:err" in on_server(*state), "saving fails")
         yield
     finally:
-        mode(before)
-        eventually(lambda: "last_bgsave_status:ok" in on_server(*state), "saving works again")
+        saved("ok", "test ! -d dump.rdb || rm -r dump.rdb")
 
 
 @contextmanager
@@ -133,15 +132,18 @@ def nothing_done() -> Iterator[None]:
 
 @contextmanager
 def memory_short() -> Iterator[None]:
-    """A limit just above what is in use."""
-    limit = inspect("web", "{{.HostConfig.Memory}}")
+    """A process in the container that takes what is left below the limit, but for a little."""
+    limit = int(inspect("web", "{{.HostConfig.Memory}}"))
     used = on_server("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", "web")
-    megabytes = float(used.split("MiB")[0])
-    on_server("docker", "update", "--memory", f"{int(megabytes * 1.04) + 1}m", "web")
+    wanted = int(limit * 0.95 - float(used.split("MiB")[0]) * 2**20)
+    hog = f"const kept = Buffer.alloc({wanted} - 30 * 2 ** 20, 1); setTimeout(() => kept, 90000)"
+    on_server("docker", "exec", "-d", "web", "node", "-e", hog)
+    in_use = ("docker", "stats", "--no-stream", "--format", "{{.MemPerc}}", "web")
+    eventually(lambda: float(on_server(*in_use).rstrip("%")) > 91, "memory is short")
     try:
         yield
     finally:
-        on_server("docker", "update", "--memory", limit, "web")
+        on_server("docker", "restart", "web")
 
 
 @contextmanager

@@ -129,7 +129,9 @@ def test_a_database_that_hangs_is_restarted_when_confirmed() -> None:
     assert sql("SELECT 1") == "1"
 
 
-def test_a_proxy_that_knows_an_old_address_is_reloaded() -> None:
+@contextmanager
+def address_taken() -> Iterator[tuple[str, str]]:
+    """The API stopped, and its address given to another container."""
     networks = json.loads(inspect("api", "{{json .NetworkSettings.Networks}}"))
     shared = json.loads(inspect("nginx", "{{json .NetworkSettings.Networks}}"))
     (network,) = set(networks) & set(shared)
@@ -140,10 +142,17 @@ def test_a_proxy_that_knows_an_old_address_is_reloaded() -> None:
         *("--entrypoint", "sleep", image, "600"),
         check=False,
     )
+    now = f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}'
     try:
-        on_server("docker", "start", "api")
-        now = f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}'
         assert inspect("squatter", now) == old
+        yield old, now
+    finally:
+        on_server("docker", "rm", "-f", "squatter")
+
+
+def test_a_proxy_that_knows_an_old_address_is_reloaded() -> None:
+    with address_taken() as (old, now):
+        on_server("docker", "start", "api")
         assert inspect("api", now) != old
         eventually(lambda: inspect("api", "{{.State.Health.Status}}") == "healthy", "it is up", 90)
         assert fetch("/api/v1/health")[0] == 502
@@ -154,8 +163,15 @@ def test_a_proxy_that_knows_an_old_address_is_reloaded() -> None:
         assert attempts(run) == [("reload_proxy", "fixed")]
         assert fetch("/api/v1/health")[0] == 200
         assert inspect("nginx", "{{.State.StartedAt}}") == began
-    finally:
-        on_server("docker", "rm", "-f", "squatter")
+
+
+def test_what_is_started_at_another_address_is_reached_by_customers() -> None:
+    with address_taken() as (old, now):
+        run = respond("api_down", **AGAIN)
+        assert run.code == 0, run.output
+        assert attempts(run) == [("start_container", "fixed")]
+        assert inspect("api", now) != old
+        assert fetch("/api/v1/health")[0] == 200
 
 
 def test_a_full_cache_loses_the_named_keys_alone() -> None:
