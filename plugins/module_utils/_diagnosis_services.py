@@ -155,12 +155,9 @@ def service(facts: Facts, name: str, settings: Settings) -> list[Cause]:
     if not containers:
         missing = [one for one in downs if one["name"] == f"{name}.container"]
         return [Cause("container_missing", name, one["detail"]) for one in missing[:1]]
-    if not found and containers[0].role == "database":
-        found = _database(name, downs)
-    elif not found and containers[0].role == "cache":
-        found = _redis(facts, name, downs)
-    elif not found and containers[0].role == "object_store":
-        found = _store(name, downs)
+    if all(cause.code == "container_unhealthy" for cause in found):
+        # What it says itself explains that Docker finds it unhealthy as well.
+        found = _in_its_words(facts, containers[0].role, name, downs) or found
     if not found and downs:
         found = [_silent(facts, containers[0], downs, settings)]
     return found
@@ -181,6 +178,17 @@ def _silent(facts: Facts, seen: Seen, downs: Sequence[dict[str, Any]], settings:
         known |= _release_facts(facts)
         return Cause("release_broken", seen.service, _since_release(facts, detail), facts=known)
     return Cause("container_unhealthy", seen.service, detail, facts=known)
+
+
+def _in_its_words(
+    facts: Facts, role: str, name: str, downs: Sequence[dict[str, Any]]
+) -> list[Cause]:
+    """Return what a service that answers says of itself."""
+    if role == "database":
+        return _database(name, downs)
+    if role == "cache":
+        return _redis(facts, name, downs)
+    return _store(name, downs) if role == "object_store" else []
 
 
 def _database(name: str, downs: Sequence[dict[str, Any]]) -> list[Cause]:

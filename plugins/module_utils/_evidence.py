@@ -187,6 +187,7 @@ class Evidence:
                 probe_timeout=request.probe_timeout,
                 thresholds=request.thresholds,
                 state_dir=request.state_dir,
+                backup_dir=request.backup_dir if "backups" in self.topics else "",
                 disk_paths=[request.backup_dir] if request.backup_dir else [],
                 domain=request.domain,
                 database=request.database,

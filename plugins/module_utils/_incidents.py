@@ -20,7 +20,7 @@ class Incident:
     :param roles: of the services that it is about; empty is the server itself.
     :param behind: roles of the services that these stand on, looked at as well.
     :param topics: what is looked at besides the containers: database, slow, disk, memory, errors,
-        drill.
+        backups, drill.
     """
 
     title: str
@@ -87,11 +87,13 @@ INCIDENTS = {
         *("A release did not pass", "P2", ("stateless",)), behind=(*_BELOW, "proxy"), runbook="4.4"
     ),
     "certificate": Incident("A certificate expires", "P3", ("proxy",), runbook="1"),
-    "backup_missing": Incident("There is no recent backup", "P2", topics=("disk",), runbook="6.1"),
+    "backup_missing": Incident(
+        "There is no recent backup", "P2", topics=("disk", "backups"), runbook="6.1"
+    ),
     "drill_missing": Incident("There is no recent drill", "P3", topics=("drill",), runbook="6.3"),
     "diagnose": Incident(
         *("Something is not as it should be", "P3", _EVERY),
-        topics=("database", "disk", "memory"),
+        topics=("database", "disk", "memory", "backups"),
         runbook="5",
     ),
 }

@@ -386,8 +386,9 @@ def test_an_alert_that_fires_is_a_reason_by_itself() -> None:
     ],
 )
 def test_a_database_is_not_restarted_for_what_it_says_itself(said: str, code: str) -> None:
-    known = facts("database_down", checks=[down("postgres", "connect", said)])
-    likely = _diagnosis.diagnose(known, SETTINGS)[0]
-    assert likely.code == code
+    for health in ("healthy", "unhealthy"):
+        container = seen("postgres", health=health)
+        known = facts("database_down", container, checks=[down("postgres", "connect", said)])
+        assert _diagnosis.diagnose(known, SETTINGS)[0].code == code
     offered = "restart_database" in _remedies.LADDERS.get(code, ())
     assert offered == (code == "container_unhealthy")
