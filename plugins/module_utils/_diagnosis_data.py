@@ -21,6 +21,7 @@ _OURS = ("carrental-ops", "carrental.ops")
 _WORTH_BYTES = 64 * 2**20
 _ONE_PLACE = 0.8
 _ERRORS = 5
+_NEWEST = 10
 # For operators, and what the superuser keeps.
 _SPARE = 5
 
@@ -178,9 +179,14 @@ def _of_disk(facts: Facts, one: Disk) -> list[Cause]:
 
 
 def places(facts: Facts, container: str) -> Counter[str]:
-    """Return how many errors each path has, by the status that the API logs with each request."""
+    """Return how many of the newest errors each path has, by the status that the API logs.
+
+    The log has those of earlier incidents as well.
+    """
     found: Counter[str] = Counter()
-    for line in facts.logs.get(container, []):
+    for line in reversed(facts.logs.get(container, [])):
+        if sum(found.values()) >= _NEWEST:
+            break
         try:
             entry = json.loads(line)
         except ValueError:
@@ -207,5 +213,5 @@ def errors(facts: Facts, service: str, container: str) -> list[Cause]:
     path, count = found.most_common(1)[0]
     if count < total * _ONE_PLACE:
         return []
-    detail = f"{count} of {total} errors in the last lines of its log are of {path}"
+    detail = f"{count} of {total} last errors in its log are of {path}"
     return [Cause("errors_at_one_place", service, detail, 40, {"path": path})]

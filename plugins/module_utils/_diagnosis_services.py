@@ -41,6 +41,12 @@ _DATABASE_SAYS = {
     r"it is read-only": "database_read_only",
     r"recovers after a crash|is starting up": "database_recovering",
 }
+# What the checks of Redis say (_redis). It answers its own healthcheck so, too.
+_REDIS_SAYS = {
+    "wrong password": "redis_password",
+    "(MISCONF)": "redis_cannot_save",
+    "(LOADING)": "redis_loading",
+}
 
 
 @dataclass(frozen=True)
@@ -203,8 +209,10 @@ def _database(name: str, downs: Sequence[dict[str, Any]]) -> list[Cause]:
 
 def _redis(facts: Facts, name: str, downs: Sequence[dict[str, Any]]) -> list[Cause]:
     for one in downs:
-        if "wrong password" in str(one["detail"]):
-            return [Cause("redis_password", name, str(one["detail"]))]
+        text = str(one["detail"])
+        for said, code in _REDIS_SAYS.items():
+            if said in text:
+                return [Cause(code, name, text)]
     memory = facts.check(f"{name}.memory")
     if memory:
         return [Cause("redis_memory_full", name, str(memory["detail"]), facts=memory["evidence"])]

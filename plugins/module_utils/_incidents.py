@@ -135,6 +135,7 @@ CAUSES = {
     "redis_data_damaged": "Redis cannot read its own files",
     "redis_memory_full": "the memory of Redis is full and nothing may be thrown away",
     "redis_cannot_save": "Redis cannot write its files",
+    "redis_loading": "Redis loads its data after a start",
     "redis_password": "Redis refuses the configured password",
     "store_bucket_missing": "the bucket is not there",
     "store_refuses": "the object store answers and does not keep what is written",

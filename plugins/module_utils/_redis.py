@@ -226,6 +226,11 @@ _REFUSALS = [
     ),
     ("ERR invalid password", "wrong password: {place} refuses the configured one{where}"),
     ("LOADING", "{place} is loading its data into memory (LOADING); wait"),
+    (
+        "MISCONF",
+        "{place} takes no writes because it cannot save its files (MISCONF); see its log, and the "
+        "space on its disk",
+    ),
     ("NOPERM", "{place} does not allow the commands of the check: {message}"),
     ("ERR max number of clients", "all connections of {place} are in use: {message}"),
     ("DENIED", "{place} runs in protected mode and lets nobody in from outside"),

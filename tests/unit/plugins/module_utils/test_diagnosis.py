@@ -392,3 +392,26 @@ def test_a_database_is_not_restarted_for_what_it_says_itself(said: str, code: st
         assert _diagnosis.diagnose(known, SETTINGS)[0].code == code
     offered = "restart_database" in _remedies.LADDERS.get(code, ())
     assert offered == (code == "container_unhealthy")
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("wrong password: redis:6379 refuses the configured one", "redis_password"),
+        ("redis:6379 takes no writes because it cannot save (MISCONF)", "redis_cannot_save"),
+        ("redis:6379 is loading its data into memory (LOADING); wait", "redis_loading"),
+        ("redis:6379 gave no answer within 3 s", "container_unhealthy"),
+    ],
+)
+def test_a_cache_is_not_restarted_for_what_it_says_itself(said: str, code: str) -> None:
+    container = seen("redis", health="unhealthy")
+    known = facts("redis_down", container, checks=[down("redis", "ping", said)])
+    assert codes(known)[0] == code
+    offered = "restart_container" in _remedies.LADDERS.get(code, ())
+    assert offered == (code == "container_unhealthy")
+
+
+def test_errors_of_an_earlier_incident_hide_no_endpoint() -> None:
+    lines = [f'{{"status": 503, "path": "/old/{number}"}}' for number in range(40)]
+    lines += ['{"status": 500, "path": "/bookings"}'] * 8
+    assert codes(facts("high_error_rate", logs={"api": lines})) == ["errors_at_one_place"]
