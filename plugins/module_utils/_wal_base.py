@@ -105,9 +105,11 @@ def keep(source: Source, wish: Wish, operation: Operation) -> list[str]:
 
     :raises BackupError: nothing is received, or the base did not come about.
     """
+    found = due(source, wish)
+    # First, for a disk that is too full is what keeps the receiver from its work.
+    done = sweep(found.store) + found.store.prune(wish.keep_days, time.time())
     require_receiver(wish.state_dir, _BEGIN)
     found = due(source, wish)
-    done = sweep(found.store)
     if found.why:
         operation.step("copy the files of the server", why=found.why)
         base = make(source, wish, found, operation)
@@ -151,7 +153,7 @@ def make(source: Source, wish: Wish, found: Due, operation: Operation) -> Base:
     zstd = _backup_codec.has_zstd()
     file = "base.tar.zst" if zstd else "base.tar.gz"
     with _partial(store, name, file) as (folder, out):
-        copied = _copied(source, out, _backup_codec.zstd if zstd else _backup_codec.gzip)
+        copied = _copied(source, operation, out, _backup_codec.zstd if zstd else _backup_codec.gzip)
         path = os.path.join(folder, file)
         _require_same(path, copied)
         ended = math.ceil(time.time())
@@ -241,10 +243,15 @@ class _Copied:
     sha256: str = ""
 
 
-def _copied(source: Source, out: IO[bytes], write: _backup_codec.Writer) -> _Copied:
+def _copied(
+    source: Source, operation: Operation, out: IO[bytes], write: _backup_codec.Writer
+) -> _Copied:
     argv = ["pg_basebackup", "--pgdata=-", "--format=tar", "--wal-method=none"]
     argv += ["--checkpoint=fast", "--no-password", f"--username={source.user}"]
-    stream = _exec_stream.Stream(source.docker, source.container.id, argv, source.environment())
+    # By this name the next backup finds what a killed run left at work in the container.
+    stream = _exec_stream.Stream(
+        source.docker, source.container.id, argv, source.environment(operation.id)
+    )
     digest, found, tail = hashlib.sha256(), _Copied(), bytearray()
 
     def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:

@@ -12,8 +12,10 @@ backup from there on.
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from . import (
     _backup_database,
@@ -39,6 +41,7 @@ _ARRIVE = 60.0
 # A server keeps no more of a log that it plays back than its checkpoints need.
 _MOST_LOG = 2048 * _MB
 _GROWTH = 1.2
+_TIME_OF_DAY = re.compile(r"\d:\d\d")
 
 
 class PointError(BackupError):
@@ -90,9 +93,25 @@ class Made:
     seconds: float
 
 
+def _moment(wish: Wish) -> datetime:
+    """Return the moment.
+
+    :raises PointError: it is none that a backup can be told from others by.
+    """
+    found = _backups.moment(wish.moment)
+    if found.microsecond:
+        raise _refused(wish, "a moment is given in whole seconds: what was committed until then")
+    if not _TIME_OF_DAY.search(wish.moment):
+        raise _refused(wish, "it has no time of day; give one as 2026-11-26T03:12:00Z")
+    return found
+
+
 def known(wish: Wish, system: str) -> Backup | None:
-    """Return the backup that a run before made of this very moment."""
-    at = _backups.stamp(_backups.moment(wish.moment))
+    """Return the backup that a run before made of this very moment.
+
+    :raises PointError: it is no moment.
+    """
+    at = _backups.stamp(_moment(wish))
     for one in _backups.listing(wish.backup.directory):
         manifest = one.manifest
         if not manifest or not one.verified or manifest.system_identifier != system:
@@ -107,7 +126,7 @@ def plan(engine: Engine, production: _backup_database.Source, wish: Wish) -> Pla
 
     :raises PointError: it cannot.
     """
-    moment, now = _backups.moment(wish.moment).timestamp(), time.time()
+    moment, now = _moment(wish).timestamp(), time.time()
     if moment > now:
         raise _refused(wish, f"that is later than now, which is {_wal_status.stamp(now)}")
     store = _wal_store.store(wish.backup.directory, _wal_server.facts(production).system)

@@ -209,6 +209,8 @@ class Receiver:
     ) -> None:
         said = 0.0
         while self._wanted:
+            # First, for one that is refused ends at once, and was never one that receives.
+            time.sleep(_LOOK)
             found = engine.inspect(name)
             if not found.running:
                 lines = engine.log(found, 5) or ["it gave no reason"]
@@ -221,7 +223,6 @@ class Receiver:
                 _wal_server.bound(source, known, self.wish.slot_max_mb)
                 self._say(Status(_wal_status.RECEIVING, "", time.time(), system), store)
                 said = time.monotonic()
-            time.sleep(_LOOK)
 
 
 def _tell(text: str) -> None:

@@ -43,7 +43,9 @@ _FETCH = (
     "if [ -f /wal/archive/%f.gz ]; then exec gunzip -c /wal/archive/%f.gz > %p; fi; "
     "for one in /wal/archive/%f /wal/receiving/%f /wal/archive/%f.partial "
     "/wal/receiving/%f.partial; do "
-    "if [ -f $one ]; then exec cp $one %p; fi; done; exit 1"
+    "if [ -f $one ]; then exec cp $one %p; fi; done; "
+    # The receiver may have packed it since.
+    "if [ -f /wal/archive/%f.gz ]; then exec gunzip -c /wal/archive/%f.gz > %p; fi; exit 1"
 )
 # The last setting of a name counts. What production has for its size is of no use in here.
 _SETTINGS = """
@@ -54,6 +56,9 @@ recovery_target_time = '{moment}'
 recovery_target_timeline = 'latest'
 recovery_target_action = 'promote'
 hot_standby = off
+max_wal_size = '256MB'
+min_wal_size = '64MB'
+wal_keep_size = 0
 primary_conninfo = ''
 archive_mode = off
 logging_collector = off
@@ -128,7 +133,7 @@ def recovered(
         at = datetime.fromtimestamp(target.moment, timezone.utc).isoformat(sep=" ")
         operation.step("play the log back", until=at)
         _configure(source, at, str(found["preload"]))
-        log = _play_back(source, wish.start_timeout)
+        log = _play_back(source, at, wish.start_timeout)
         last = _LAST.findall(log)
         yield Recovered(source, last[-1] if last else "")
 
@@ -197,8 +202,11 @@ def _configure(source: _backup_database.Source, at: str, preload: str) -> None:
     _run(source, script, (text.encode(),))
 
 
-def _play_back(source: _backup_database.Source, timeout: float) -> str:
+def _play_back(source: _backup_database.Source, at: str, timeout: float) -> str:
     """Have the server recover, be promoted and take sessions; return its log.
+
+    The log that ends before the moment is never enough: what was received late or is damaged looks
+    the same as a server that had nothing to do.
 
     :raises RecoverError: it did not come to that.
     """
@@ -213,19 +221,18 @@ def _play_back(source: _backup_database.Source, timeout: float) -> str:
         _run(source, start)
     except RecoverError:
         log = _run(source, f"cat {_LOG}")
-        if _ENDED_BEFORE not in log:
-            raise RecoverError(_explain(log, timeout)) from None
-        # Nothing was committed after the moment, so the end of the log is what it was like.
-        everything = f"echo \"recovery_target_time = ''\" >> {_DATA}/postgresql.auto.conf"
-        _run(source, everything)
-        try:
-            _run(source, start)
-        except RecoverError:
-            raise RecoverError(_explain(_run(source, f"cat {_LOG}"), timeout)) from None
+        raise RecoverError(_explain(log, at, timeout)) from None
     return _run(source, f"cat {_LOG}")
 
 
-def _explain(log: str, timeout: float) -> str:
+def _explain(log: str, at: str, timeout: float) -> str:
+    if _ENDED_BEFORE in log:
+        last = (_LAST.findall(log) or ["none since the base"])[-1]
+        return (
+            f"what there is of the log ends before {at}; the last commit in it is {last}. Whether "
+            "one came between them is not known: the rest was never received, or is damaged. Give "
+            "the time of that commit, rounded down to the second"
+        )
     causes = [line for line in log.splitlines() if re.search(r"(FATAL|PANIC): ", line)]
     if not causes:
         return (

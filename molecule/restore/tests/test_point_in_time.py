@@ -226,6 +226,8 @@ def test_the_backup_of_a_moment_is_as_old_as_the_moment() -> None:
         ("2020-01-01T00:00:00Z", "what can be reached is 20"),
         ("2099-01-01T00:00:00Z", "that is later than now"),
         ("yesterday", "'yesterday' is no time"),
+        ("2026-11-26T03:12:00.900Z", "a moment is given in whole seconds"),
+        ("2026-11-26", "it has no time of day"),
     ],
 )
 def test_a_moment_that_cannot_be_reached_is_refused(moment: str, said: str) -> None:
@@ -340,8 +342,8 @@ def test_a_dead_receiver_fills_no_disk_and_leaves_a_gap() -> None:
     assert lost < in_gap
 
 
-def test_a_moment_after_the_last_commit_before_a_gap_is_reached() -> None:
-    # Recovery finds no commit to end before: the end of the log is what it was like then.
+def test_what_was_committed_before_a_gap_is_not_guessed() -> None:
+    # Recovery finds no commit to end before: one may be in what was never received.
     assert backup().code == 0
     insert("the last one")
     moment = now()
@@ -354,8 +356,10 @@ def test_a_moment_after_the_last_commit_before_a_gap_is_reached() -> None:
     eventually(receives, "the log is received again", 60)
     insert("after the gap")
     run = restore(moment)
-    assert run.code == 0, run.output
-    assert words()[-1] == "the last one"
+    assert run.code != 0
+    assert f"ends before {moment[:10]}" in run.result["headline"], run.result
+    assert "Nothing was changed" in run.result["headline"]
+    assert words()[-1] == "after the gap"
 
 
 def test_a_disk_that_is_too_full_stops_the_receiver_and_frees_the_database() -> None:
