@@ -227,11 +227,16 @@ def _play_back(source: _backup_database.Source, at: str, timeout: float) -> str:
 
 def _explain(log: str, at: str, timeout: float) -> str:
     if _ENDED_BEFORE in log:
-        last = (_LAST.findall(log) or ["none since the base"])[-1]
+        last = _LAST.findall(log)
+        advice = (
+            f"the last commit in it is of {last[-1]}; the time of it, rounded down to the second, "
+            "can be given, and leaves out what was committed in that second"
+            if last
+            else "no commit is in it since the base; restore a backup"
+        )
         return (
-            f"what there is of the log ends before {at}; the last commit in it is {last}. Whether "
-            "one came between them is not known: the rest was never received, or is damaged. Give "
-            "the time of that commit, rounded down to the second"
+            f"what there is of the log ends before {at}, and whether more was committed until then "
+            f"is not known: the rest was never received, or is damaged; {advice}"
         )
     causes = [line for line in log.splitlines() if re.search(r"(FATAL|PANIC): ", line)]
     if not causes:
