@@ -47,7 +47,7 @@ def no_room() -> Iterator[None]:
 def test_what_breaks_during_the_pull_changes_nothing(
     fault: Callable[[], AbstractContextManager[None]], says: str
 ) -> None:
-    # An earlier scenario may have left the image, by its digest and without a name.
+    # An earlier test may have left the image, by its digest and without a name.
     on_server("docker", "image", "prune", "--all", "--force")
     before, seen = serving(), containers()
     with stop_at("pull"):
