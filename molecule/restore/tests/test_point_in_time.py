@@ -367,6 +367,10 @@ def test_a_disk_that_is_too_full_stops_the_receiver_and_frees_the_database() -> 
     run = backup(backup_wal_min_free_mb=free * 2)
     assert run.code != 0
     assert "MB are to stay free (backup_wal_min_free_mb)" in run.result["headline"]
+    # The dump is there all the same, and the operator is told.
+    assert run.result["headline"].startswith(f"{run.result['backup']} is made and proven.")
+    assert on_server("ls", f"{BACKUPS}/{run.result['backup']}")
+    assert run.result["verdict"] == "failed"
     assert sql(SLOT) == ""
     assert on_server(*RECEIVERS) == ""
     assert status()["state"] == "stopped"
