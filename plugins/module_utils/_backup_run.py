@@ -194,7 +194,8 @@ def make(source: Source, wish: Wish, operation: Operation) -> Outcome:
             roles=facts["roles"] or [],
             globals=roles,
             migrations_head=facts["migrations_head"],
-            release=_release(wish.state_dir),
+            # The one that runs now is not the one that wrote what a moment had.
+            release="" if wish.point_in_time else _release(wish.state_dir),
             verified={**proof.as_verified(_backups.stamp(ended)), "text_bytes": text_bytes},
         )
         suspicion = _suspicion(manifest, wish)

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
+from . import _disk_space
 from ._backups import Backup, BackupError
 
 _INODES = 64
@@ -38,20 +38,17 @@ def require(directory: str, needed: int, reserve_mb: int) -> int:
 
     :raises BackupError: there is too little room.
     """
-    place = directory
-    while not os.path.isdir(place) and os.path.dirname(place) != place:
-        place = os.path.dirname(place)
-    status = os.statvfs(place)
-    free = status.f_bavail * status.f_frsize
+    disk = _disk_space.look(directory)
+    free = disk.free
     if free < needed + reserve_mb * _MB:
         raise BackupError(
             f"{directory} has {free // _MB} MB free, and a backup needs about {needed // _MB} MB "
             f"beside the {reserve_mb} MB that stay free (backup_reserve_mb); free space first. "
             "Nothing was changed."
         )
-    if status.f_files and status.f_favail < _INODES:
+    if disk.free_inodes is not None and disk.free_inodes < _INODES:
         raise BackupError(
-            f"{directory} has {status.f_favail} inodes free; remove small files first. "
+            f"{directory} has {disk.free_inodes} inodes free; remove small files first. "
             "Nothing was changed."
         )
     return free

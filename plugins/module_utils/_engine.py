@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from . import _registry
+from . import _disk_space, _registry
 from ._docker import (
     PROJECT,
     Container,
@@ -138,18 +138,18 @@ class Engine(Docker):
             raise
         return found
 
+    def disk(self) -> _disk_space.Disk:
+        """Return the space where Docker keeps its images and volumes."""
+        return _disk_space.look(str(self.info.get("DockerRootDir") or "/var/lib/docker"))
+
     def require_space(self, wanted_mb: int) -> None:
         """Refuse to begin what the disk of the images cannot hold."""
-        root = self.info.get("DockerRootDir") or "/var/lib/docker"
-        while not os.path.isdir(root) and root != "/":
-            # Its parent is on the same file system unless it is a mount, and that one is visible.
-            root = os.path.dirname(root)
-        status = os.statvfs(root)
-        free_mb = status.f_bavail * status.f_frsize // 2**20
+        disk = self.disk()
+        free_mb = disk.free // 2**20
         if free_mb < wanted_mb:
             raise DockerError(
-                f"{self.host} has {free_mb} MB free for images in {root}, and {wanted_mb} MB are "
-                "demanded (deploy_min_free_mb); free space first."
+                f"{self.host} has {free_mb} MB free for images in {disk.path}, and {wanted_mb} MB "
+                "are demanded (deploy_min_free_mb); free space first."
             )
 
     def log(self, container: Container, count: int) -> list[str]:

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import _object_fetch, _object_inventory, _object_plan, _object_spill
+from . import _disk_space, _object_fetch, _object_inventory, _object_plan, _object_spill
 from ._object_bucket import Bucket, StoreError, listed
 from ._object_entry import Listed, Stored, stored
 from ._object_fetch import DamagedError, VanishedError
@@ -95,11 +95,8 @@ class Save:
 
     def no_space(self, sums: Sums) -> str:
         """Return why the disk cannot take it; empty when it can."""
-        place = self.snapshots.folder
-        while not os.path.isdir(place):
-            place = os.path.dirname(place)
-        found = os.statvfs(place)
-        free = found.f_bavail * found.f_frsize
+        disk = _disk_space.look(self.snapshots.folder)
+        place, free = disk.path, disk.free
         if sums.fetch_bytes + _RESERVE > free:
             return (
                 f"{sums.fetch_bytes // 2**20} MiB of objects have to be fetched, and "
@@ -107,10 +104,10 @@ class Save:
                 "make room, or set carrental_backup_dir to a larger disk. Nothing was changed."
             )
         # Some file systems do not count them.
-        if found.f_files and sums.fetch + _NAMED > found.f_favail:
+        if disk.free_inodes is not None and sums.fetch + _NAMED > disk.free_inodes:
             return (
                 f"{sums.fetch} objects have to be fetched, and {place} has room for "
-                f"{found.f_favail} more files (inodes); make room. Nothing was changed."
+                f"{disk.free_inodes} more files (inodes); make room. Nothing was changed."
             )
         return ""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._checks import FAIL, NOT_RUN, OK, WARN, Check, format_line
+from ._disk_space import Disk
 from ._host import size
 
 # By name, what each check of this preflight makes sure of. Each can be waived.
@@ -280,15 +281,6 @@ def _short(image_id: str) -> str:
 
 
 # --- what the new needs
-
-
-@dataclass(frozen=True)
-class Disk:
-    """Space on a file system, by its device."""
-
-    path: str
-    device: int
-    free: int
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import shlex
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
 
-from . import _backups, _migrations
+from . import _backups, _disk_space, _migrations
 from ._docker import Container, Docker, DockerError
 from ._engine import Engine
-from ._preflight import Blocker, Disk, MemoryNeed, ProxyTest, SpaceNeed, dump_need
+from ._preflight import Blocker, MemoryNeed, ProxyTest, SpaceNeed, dump_need
 
 _MIB = 1024 * 1024
 # Sessions of clients that hold a lock on a table in a transaction of some age.
@@ -104,24 +104,20 @@ def _digest(archive: bytes | None) -> bytes | None:
     return None
 
 
-def disk(path: str) -> Disk:
-    """Return the space where a path lies, or would lie."""
-    while not os.path.isdir(path) and path != "/":
-        # Docker's directories are closed to others; their parent is on the same disk unless
-        # they are a mount, and that can be seen.
-        path = os.path.dirname(path)
-    status = os.statvfs(path)
-    return Disk(path, os.stat(path).st_dev, status.f_bavail * status.f_frsize)
-
-
 def space_needs(docker_root: str, images_mb: int, backup_dir: str) -> list[SpaceNeed]:
     """Return what has to fit: the images of the release, and the next dump."""
     found = []
     if images_mb > 0:
-        found.append(SpaceNeed(disk(docker_root), images_mb * _MIB, "images (deploy_min_free_mb)"))
+        found.append(
+            SpaceNeed(
+                _disk_space.look(docker_root), images_mb * _MIB, "images (deploy_min_free_mb)"
+            )
+        )
     last = last_dump(backup_dir)
     if last:
-        found.append(SpaceNeed(disk(backup_dir), dump_need(last), "a dump, by the last one"))
+        found.append(
+            SpaceNeed(_disk_space.look(backup_dir), dump_need(last), "a dump, by the last one")
+        )
     return found
 
 

@@ -11,7 +11,6 @@ backup from there on.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass, replace
@@ -22,7 +21,6 @@ from . import (
     _backup_run,
     _backups,
     _drill,
-    _restore_source,
     _wal_chain,
     _wal_recover,
     _wal_server,
@@ -152,7 +150,7 @@ def plan(engine: Engine, production: _backup_database.Source, wish: Wish) -> Pla
     base = bases[chosen.base]
     log = min(len(chosen.pieces) * store.segment_bytes, _MOST_LOG)
     needed = int(base.tar_bytes * _GROWTH) + log
-    free = _restore_source.room(_existing(str(engine.info.get("DockerRootDir") or "/")))
+    free = engine.disk().free
     if free < needed + wish.drill.min_free_mb * _MB:
         raise _refused(
             wish,
@@ -164,12 +162,6 @@ def plan(engine: Engine, production: _backup_database.Source, wish: Wish) -> Pla
 
 def _received(status: _wal_status.Status | None) -> bool:
     return bool(status and status.state == _wal_status.RECEIVING and status.fresh)
-
-
-def _existing(path: str) -> str:
-    while not os.path.isdir(path) and path != "/":
-        path = os.path.dirname(path)
-    return path
 
 
 def _refused(wish: Wish, why: str) -> PointError:

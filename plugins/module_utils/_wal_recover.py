@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,11 @@ from ._wal_store import Base, Store
 
 _DATA = "/var/lib/postgresql/data"
 _SOCKETS = "/tmp"  # noqa: S108  # of the container, where nobody else is
-_LOOK = 0.25
+_LOOK = 0.5
+_READY = "ready"
+# Seconds for a server to begin; how long it plays back is another matter.
+_BEGIN = 5
+_MB = 2**20
 _LOG = f"{_SOCKETS}/recovery.log"
 # What the server asks for is whole in the archive, or the last that was received of it.
 _FETCH = (
@@ -133,7 +138,7 @@ def recovered(
         at = datetime.fromtimestamp(target.moment, timezone.utc).isoformat(sep=" ")
         operation.step("play the log back", until=at)
         _configure(source, at, str(found["preload"]))
-        log = _play_back(source, at, wish.start_timeout)
+        log = _play_back(engine, source, at, wish)
         last = _LAST.findall(log)
         yield Recovered(source, last[-1] if last else "")
 
@@ -202,7 +207,7 @@ def _configure(source: _backup_database.Source, at: str, preload: str) -> None:
     _run(source, script, (text.encode(),))
 
 
-def _play_back(source: _backup_database.Source, at: str, timeout: float) -> str:
+def _play_back(engine: Engine, source: _backup_database.Source, at: str, wish: _drill.Wish) -> str:
     """Have the server recover, be promoted and take sessions; return its log.
 
     The log that ends before the moment is never enough: what was received late or is damaged looks
@@ -210,19 +215,45 @@ def _play_back(source: _backup_database.Source, at: str, timeout: float) -> str:
 
     :raises RecoverError: it did not come to that.
     """
-    # To pg_ctl a server that still recovers is one that runs, so it is asked for sessions, too.
-    start = (
-        f"pg_ctl -D {_DATA} -w -t {timeout:.0f} -l {_LOG} start >/dev/null || exit 1; "
-        f"for _look in $(seq {timeout / _LOOK:.0f}); do "
-        f"pg_isready -q -U {shlex.quote(source.user)} && exit 0; "
-        f"pg_ctl -D {_DATA} status >/dev/null || exit 1; sleep {_LOOK}; done; exit 1"
+    deadline = time.monotonic() + wish.start_timeout
+    # It need not answer by then: what counts is that it has begun, and did not end again.
+    script = (
+        f"pg_ctl -D {_DATA} -w -t {_BEGIN} -l {_LOG} start >/dev/null; "
+        f"test -f {_DATA}/postmaster.pid"
     )
-    try:
-        _run(source, start)
-    except RecoverError:
-        log = _run(source, f"cat {_LOG}")
-        raise RecoverError(_explain(log, at, timeout)) from None
+    while True:
+        try:
+            ready = _run(source, script).strip() == _READY
+        except RecoverError:
+            raise RecoverError(_explain(_log(source), at, wish.start_timeout)) from None
+        if ready:
+            return _log(source)
+        if time.monotonic() > deadline:
+            raise RecoverError(_explain(_log(source), at, wish.start_timeout))
+        _require_room(engine, wish)
+        # To pg_ctl a server that still recovers is one that runs, so it is asked for sessions, too.
+        script = (
+            f"if pg_isready -q -U {shlex.quote(source.user)}; then echo {_READY}; "
+            f"else pg_ctl -D {_DATA} status >/dev/null; fi"
+        )
+        time.sleep(_LOOK)
+
+
+def _log(source: _backup_database.Source) -> str:
     return _run(source, f"cat {_LOG}")
+
+
+def _require_room(engine: Engine, wish: _drill.Wish) -> None:
+    """Stop before the disk is full, which production has its files on.
+
+    :raises RecoverError: it nearly is.
+    """
+    free = engine.disk().free // _MB
+    if free < wish.min_free_mb:
+        raise RecoverError(
+            f"the log that was played back took more room than was thought: {free} MB are free, "
+            f"and {wish.min_free_mb} MB stay free (restore_min_free_mb); free space first"
+        )
 
 
 def _explain(log: str, at: str, timeout: float) -> str:

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.carrental.ops.plugins.module_utils import _preflight, _preflight_look
+from ansible_collections.carrental.ops.plugins.module_utils import (
+    _disk_space,
+    _preflight,
+    _preflight_look,
+)
 from ansible_collections.carrental.ops.plugins.module_utils._checks import (
     FAIL,
     NOT_RUN,
@@ -178,7 +182,7 @@ def test_the_last_dump(tmp_path: Path) -> None:
 
 
 def test_the_disk_of_what_is_not_there_is_that_of_its_parent(tmp_path: Path) -> None:
-    assert _preflight_look.disk(str(tmp_path / "a" / "b")).path == str(tmp_path)
+    assert _disk_space.look(str(tmp_path / "a" / "b")).path == str(tmp_path)
 
 
 def ci(**given: Any) -> str:
