@@ -105,9 +105,9 @@ def keep(source: Source, wish: Wish, operation: Operation) -> list[str]:
 
     :raises BackupError: nothing is received, or the base did not come about.
     """
-    found = due(source, wish)
+    store = _wal_store.store(wish.directory, _wal_server.facts(source).system)
     # First, for a disk that is too full is what keeps the receiver from its work.
-    done = sweep(found.store) + found.store.prune(wish.keep_days, time.time())
+    done = sweep(store) + store.prune(wish.keep_days, time.time())
     require_receiver(wish.state_dir, _BEGIN)
     found = due(source, wish)
     if found.why:
@@ -115,7 +115,7 @@ def keep(source: Source, wish: Wish, operation: Operation) -> list[str]:
         base = make(source, wish, found, operation)
         done.append(f"copy the files of the server to the base {base.id}, because {found.why}")
     operation.step("remove what no moment needs")
-    return done + found.store.prune(wish.keep_days, time.time())
+    return done + store.prune(wish.keep_days, time.time())
 
 
 def require_receiver(state_dir: str, seconds: float) -> None:

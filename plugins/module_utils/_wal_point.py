@@ -21,6 +21,7 @@ from . import (
     _backup_run,
     _backups,
     _drill,
+    _restore_swap,
     _wal_chain,
     _wal_recover,
     _wal_server,
@@ -39,6 +40,11 @@ _ARRIVE = 60.0
 # A server keeps no more of a log that it plays back than its checkpoints need.
 _MOST_LOG = 2048 * _MB
 _GROWTH = 1.2
+_UNLOGGED = """
+SELECT json_build_object('name', n.nspname || '.' || c.relname) FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpersistence = 'u' AND c.relkind = 'r' ORDER BY n.nspname, c.relname;
+"""
 _TIME_OF_DAY = re.compile(r"\d:\d\d")
 
 
@@ -164,6 +170,13 @@ def _received(status: _wal_status.Status | None) -> bool:
     return bool(status and status.state == _wal_status.RECEIVING and status.fresh)
 
 
+def _without_log(source: _backup_database.Source, database: str) -> list[str]:
+    """Return what an operator has to know of tables that the log does not have."""
+    rows = _restore_swap.Server(source).ask(_UNLOGGED, database)
+    names = ", ".join(str(row["name"]) for row in rows)
+    return [f"empty in it, for unlogged tables are not in the log: {names}"] if names else []
+
+
 def _refused(wish: Wish, why: str) -> PointError:
     return PointError(
         f"{wish.drill.database} cannot be restored to {wish.moment}: {why}. Nothing was changed."
@@ -201,6 +214,7 @@ def make(
             outcome = _backup_run.make(
                 replace(found.source, database=wish.drill.database), asked, operation
             )
+            lines += _without_log(found.source, wish.drill.database)
     except BackupError as error:
         why = str(error).removesuffix(" Nothing was changed.").rstrip(".")
         raise PointError(

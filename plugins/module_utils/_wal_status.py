@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from typing import Any
 
-from . import _backup_metrics, _backups, _containers, _wal_chain, _wal_store, _whole_file
+from . import _backup_metrics, _backups, _containers, _host, _wal_chain, _wal_store, _whole_file
 from ._wal_store import Store
 
 FOLDER = "wal"
@@ -111,6 +111,7 @@ def as_result(directory: str, status: Status | None, now: float) -> dict[str, An
     if not stores:
         return {}
     found = next((one for one in stores if status and one.root.endswith(status.system)), stores[0])
+    former = [one for one in stores if one != found]
     reaches = found.reaches()
     live = bool(status and status.state == RECEIVING and status.fresh)
     times = _wal_chain.spans(reaches)
@@ -125,6 +126,7 @@ def as_result(directory: str, status: Status | None, now: float) -> dict[str, An
         "spans": spans,
         "bases": [one.id for one in found.bases()],
         "bytes": found.size(),
+        "former": [{"path": one.root, "bytes": one.size()} for one in former],
     }
 
 
@@ -153,4 +155,9 @@ def line(found: dict[str, Any]) -> str:
         said += "; what came after has a gap, until the next base"
     if not found["receiving"]:
         said += f"; nothing is received: {found['why'].rstrip('.')}"
+    for one in found["former"]:
+        said += (
+            f"; {one['path']} ({_host.size(one['bytes'])}) is of a database server that is gone: "
+            "remove it when nobody needs it"
+        )
     return f"point in time: {said}"

@@ -147,9 +147,13 @@ class Store:
         source, size = os.path.join(self.receiving, name), self.segment_bytes
         final = os.path.join(self.archive, name + _COMPRESSED)
         try:
-            with open(source, "rb") as stream:
-                data = stream.read()
-                at = os.fstat(stream.fileno()).st_mtime
+            try:
+                with open(source, "rb") as stream:
+                    data = stream.read()
+                    at = os.fstat(stream.fileno()).st_mtime
+            except FileNotFoundError:
+                # A backup removed meanwhile what its base has no need of.
+                return
             if len(data) != size:
                 raise BackupError(
                     f"{source} has {len(data)} bytes, and a segment of the write-ahead log has "
@@ -163,7 +167,8 @@ class Store:
             # It tells until when the log is known.
             os.utime(final + ".new", (at, at))
             _move(final + ".new", final)
-            os.unlink(source)
+            with suppress(FileNotFoundError):
+                os.unlink(source)
         except OSError as error:
             raise BackupError(f"{final} cannot be written: {error.strerror}.") from error
 
@@ -234,7 +239,9 @@ class Store:
                 done.append(f"remove the base {one}")
             old = [path for piece, path in self._files() if piece in needless]
             for path in old:
-                os.unlink(path)
+                # The receiver compresses what is whole, and the next one finds it there.
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
         except OSError as error:
             raise BackupError(f"{error.filename} cannot be removed: {error.strerror}.") from error
         if old:

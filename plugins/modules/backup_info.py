@@ -103,6 +103,7 @@ point_in_time:
     - C(spans) are the times that can be reached. Between them the log has a gap.
     - C(receiving) is whether the log is received now, and C(why) why not.
     - C(unbroken) is whether what is written now can be reached.
+    - C(former) is what lies there of a database server that is gone, and is never removed by itself.
   returned: always
   type: dict
   sample:
@@ -112,6 +113,7 @@ point_in_time:
     spans: [{"since": "2026-11-25T02:00:09Z", "until": "2026-11-26T03:12:00Z"}]
     bases: [20261126T020004Z, 20261125T020004Z]
     bytes: 412000000
+    former: []
 partial:
   description: Files of backups that are being written, or that a killed run left.
   returned: always

@@ -180,6 +180,7 @@ def test_a_second_run_installs_nothing_and_makes_no_base() -> None:
 
 def test_a_restore_brings_the_moment_back() -> None:
     insert("before")
+    sql("CREATE UNLOGGED TABLE sessions AS SELECT 1 AS token")
     moment = now()
     insert("after")
     assert words()[-2:] == ["before", "after"]
@@ -198,6 +199,10 @@ def test_a_restore_brings_the_moment_back() -> None:
     assert run.result["verdict"] == "ok"
     assert "after" not in words()
     assert words()[-1] == "before"
+    assert "empty in it, for unlogged tables are not in the log: public.sessions" in " ".join(
+        run.result["lines"]
+    )
+    assert sql("SELECT count(*) FROM sessions") == "0"
     # The one that was live stays, and nothing of the recovery does.
     assert run.result["previous"].startswith("carrental_before_")
     assert on_server(*RECOVERIES) == ""

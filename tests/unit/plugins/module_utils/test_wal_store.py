@@ -177,6 +177,30 @@ def test_what_can_be_reached_is_said(tmp_path: Path, store: _wal_store.Store) ->
     assert _wal_status.line(reachable(tmp_path, None)).endswith("it is switched off")
 
 
+def test_what_a_backup_removed_meanwhile_stops_no_receiver(store: _wal_store.Store) -> None:
+    kept = received(store, 4)
+    # Listed, and not there any more when it is opened.
+    gone = Path(store.receiving, Segment(3, 1).name(SIZE))
+    gone.symlink_to("removed")
+    store.collect()
+    assert os.listdir(store.archive) == [f"{kept}.gz"]
+
+
+def test_what_a_server_that_is_no_more_left_is_told(
+    tmp_path: Path, store: _wal_store.Store
+) -> None:
+    received(store, 3)
+    base(store, 3, NOW)
+    assert reachable(tmp_path, status())["former"] == []
+    other = _wal_store.store(str(tmp_path), "8")
+    other.prepare(SIZE)
+    received(other, 1)
+    found = reachable(tmp_path, status())
+    assert [one["path"] for one in found["former"]] == [other.root]
+    assert f"{other.root} (1 MiB) is of a database server that is gone" in _wal_status.line(found)
+    assert os.path.isdir(other.root)
+
+
 def test_a_gap_is_said_and_measured(tmp_path: Path, store: _wal_store.Store) -> None:
     received(store, 3, NOW - 100)
     base(store, 3, NOW - 200)
