@@ -33,9 +33,12 @@ def wanted(size_bytes: int, backups: Iterable[Backup], database: str, encrypts: 
     return guess * 2 if encrypts else guess
 
 
-def require(directory: str, needed: int, reserve_mb: int) -> int:
+def require(
+    directory: str, needed: int, reserve_mb: int, setting: str = "backup_reserve_mb"
+) -> int:
     """Refuse to begin what the disk cannot hold; return the bytes that are free.
 
+    :param setting: what an operator sets the reserve with.
     :raises BackupError: there is too little room.
     """
     disk = _disk_space.look(directory)
@@ -43,7 +46,7 @@ def require(directory: str, needed: int, reserve_mb: int) -> int:
     if free < needed + reserve_mb * _MB:
         raise BackupError(
             f"{directory} has {free // _MB} MB free, and a backup needs about {needed // _MB} MB "
-            f"beside the {reserve_mb} MB that stay free (backup_reserve_mb); free space first. "
+            f"beside the {reserve_mb} MB that stay free ({setting}); free space first. "
             "Nothing was changed."
         )
     if disk.free_inodes is not None and disk.free_inodes < _INODES:

@@ -19,15 +19,18 @@ DATABASE: dict[str, Any] = {
     "database_service": {"type": "str", "default": "postgres"},
     "database": {"type": "str", "default": "carrental"},
 }
+# The receiver stops below it, and a base leaves it.
+_ROOM: dict[str, Any] = {"min_free_mb": {"type": "int", "default": 2048}}
 RECEIVER: dict[str, Any] = {
     "metrics_dir": {"type": "path", "required": True},
     "slot_max_mb": {"type": "int", "default": 1024},
-    "min_free_mb": {"type": "int", "default": 2048},
+    **_ROOM,
 }
 BASE: dict[str, Any] = {
     "reserve_mb": {"type": "int", "default": 512},
     "base_hours": {"type": "float", "default": 20.0},
     "keep_days": {"type": "int", "default": 7},
+    **_ROOM,
 }
 
 
@@ -43,6 +46,7 @@ def base(params: Mapping[str, Any]) -> _wal_base.Wish:
         directory=params["directory"],
         state_dir=params["state_dir"],
         reserve_mb=params["reserve_mb"],
+        min_free_mb=params["min_free_mb"],
         interval_hours=params["base_hours"],
         keep_days=params["keep_days"],
     )

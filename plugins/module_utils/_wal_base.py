@@ -66,6 +66,8 @@ class Wish:
     directory: str
     state_dir: str
     reserve_mb: int = 512
+    # With less than this the receiver stops: a base must not be what stops it.
+    min_free_mb: int = 2048
     # A base that is younger is enough, if the log has no gap since.
     interval_hours: float = 20.0
     keep_days: int = 7
@@ -147,7 +149,10 @@ def make(source: Source, wish: Wish, found: Due, operation: Operation) -> Base:
     :raises BackupError: nothing is left that looks like one then.
     """
     store, known = found.store, found.known
-    _backup_space.require(store.root, _needed(store, known.size_bytes), wish.reserve_mb)
+    reserve = max(
+        (wish.reserve_mb, "backup_reserve_mb"), (wish.min_free_mb, "backup_wal_min_free_mb")
+    )
+    _backup_space.require(store.root, _needed(store, known.size_bytes), *reserve)
     began, at = time.monotonic(), datetime.now(timezone.utc)
     name = at.strftime("%Y%m%dT%H%M%SZ")
     zstd = _backup_codec.has_zstd()

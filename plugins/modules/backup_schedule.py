@@ -77,7 +77,7 @@ options:
   point_in_time:
     description:
       - Arguments of M(carrental.ops.backup_wal) with O(carrental.ops.backup_wal#module:state=based), of
-        them C(reserve_mb), C(base_hours) and C(keep_days). Empty makes no base.
+        them C(reserve_mb), C(min_free_mb), C(base_hours) and C(keep_days). Empty makes no base.
     type: dict
     default: {}
   wait:

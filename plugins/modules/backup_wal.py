@@ -78,7 +78,7 @@ options:
     type: int
     default: 2048
   reserve_mb:
-    description: MB that stay free on the disk of the backups beside a new base.
+    description: MB that stay free on the disk of the backups beside a new base, if not O(min_free_mb), where that is more.
     type: int
     default: 512
   base_hours:
