@@ -244,10 +244,13 @@ class Switch:
 
     # The steps, by their names in the table.
 
+    def _dependencies(self, names: Iterable[str]) -> bool:
+        return all(self.wanted[name].dependencies for name in names)
+
     def _up(self, names: list[str], dry_run: bool = False) -> _compose.Completed:
         return self.project.up(
             names,
-            dependencies=all(self.wanted[name].dependencies for name in names),
+            dependencies=self._dependencies(names),
             recreate=True,
             wait_timeout=None,
             dry_run=dry_run,
@@ -258,11 +261,15 @@ class Switch:
         names = list(looks)
         for name in names:
             self.proofs[name].placed = True
-        done = self._up(names)
-        if done.rc != 0:
-            raise SwitchError(
-                f"compose does not start {', '.join(names)}: {_compose.up_error(done.stderr)}"
-            )
+        # Without what it depends on, the definition of a service has in compose before 2.30 what
+        # it is called beside: one that is started with another would be replaced by itself.
+        calls = [names] if self._dependencies(names) else [[name] for name in names]
+        for call in calls:
+            done = self._up(call)
+            if done.rc != 0:
+                raise SwitchError(
+                    f"compose does not start {', '.join(call)}: {_compose.up_error(done.stderr)}"
+                )
         for name in names:
             self._stays[name] = self._up_to_date(name)
             self.story.actions.append(f"replaced {name}")

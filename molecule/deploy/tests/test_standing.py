@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import REPO, Run, inspect, on_server, playbook, release, sql
+from support import REPO, Run, inspect, on_server, playbook, release, serving, sql
 from tiers import proof
 from variants import replace_once
 
@@ -75,6 +75,22 @@ def test_database_that_does_not_come_back_gets_its_old_definition(folder: Path) 
     assert run.result["verdict"] == "rolled_back", run.output
     assert "shared_buffers" not in inspect("postgres", "{{json .Config.Cmd}}")
     assert sql("SELECT count(*) FROM bookings") == bookings
+
+
+@proof
+def test_a_release_goes_out_beside_a_database_that_waits_to_be_replaced(folder: Path) -> None:
+    limit = "          memory: 512M\n    networks: [backend]\n\n  redis:"
+    replace_once(folder / COMPOSE, limit, limit.replace("512M", "700M"))
+    before = inspect("postgres", "{{.Id}}")
+    for version in ("v2", "v1"):
+        asked = {"deploy_version": release(version), "deploy_config_dir": str(folder)}
+        run = playbook("deploy", deploy_watch=False, **asked)
+        assert run.code == 0, run.output
+        assert serving() == release(version)
+        assert not any("surge" in one for one in on_server("docker", "ps", "-a").splitlines())
+        # It is not replaced by the way, and waiting is no change.
+        assert inspect("postgres", "{{.Id}}") == before
+        assert playbook("deploy", deploy_watch=False, **asked).result["verdict"] == "no_change"
 
 
 @proof
