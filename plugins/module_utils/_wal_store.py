@@ -152,7 +152,7 @@ class Store:
                     data = stream.read()
                     at = os.fstat(stream.fileno()).st_mtime
             except FileNotFoundError:
-                # A backup removed meanwhile what its base has no need of.
+                # A backup removed meanwhile what no base has need of, here and below.
                 return
             if len(data) != size:
                 raise BackupError(
@@ -167,8 +167,10 @@ class Store:
             # It tells until when the log is known.
             os.utime(final + ".new", (at, at))
             _move(final + ".new", final)
-            with suppress(FileNotFoundError):
+            try:
                 os.unlink(source)
+            except FileNotFoundError:
+                os.unlink(final)
         except OSError as error:
             raise BackupError(f"{final} cannot be written: {error.strerror}.") from error
 

@@ -374,7 +374,7 @@ def test_a_disk_that_is_too_full_stops_the_receiver_and_frees_the_database() -> 
     assert "MB are to stay free (backup_wal_min_free_mb)" in run.result["headline"]
     # The dump is there all the same, and the operator is told.
     assert run.result["headline"].startswith(f"{run.result['backup']} is made and proven.")
-    assert on_server("ls", f"{BACKUPS}/{run.result['backup']}")
+    assert on_server("sh", "-c", f"ls {BACKUPS}/{run.result['backup']}.dump*")
     assert run.result["verdict"] == "failed"
     assert sql(SLOT) == ""
     assert on_server(*RECEIVERS) == ""
