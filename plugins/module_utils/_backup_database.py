@@ -5,9 +5,10 @@
 """The database that is backed up: asked in its own container, by its own tools.
 
 pg_dump of the server's container has the server's version by itself, and its socket lets the
-superuser in whatever became of the password. One session of psql exports the snapshot that
-pg_dump reads, and waits: it ends the others when it is left alone. A second one counts the rows in
-the same snapshot while pg_dump works.
+superuser in whatever became of the password. A server that is managed elsewhere has a container of
+its tools in the stack, whose environment says where it is. One session of psql exports the snapshot
+that pg_dump reads, and waits: it ends the others when it is left alone. A second one counts the
+rows in the same snapshot while pg_dump works.
 """
 
 from __future__ import annotations
@@ -112,6 +113,10 @@ SELECT json_build_array(application_name, pid) FROM pg_stat_activity
 """
 
 
+# Of libpq: where a server is that is not in the container, and how it is trusted.
+_CONNECTION = ("PGHOST", "PGPORT", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY")
+
+
 class DatabaseError(BackupError):
     """The database cannot be backed up; the text is a whole sentence."""
 
@@ -136,8 +141,20 @@ class Source:
         return found
 
     @property
+    def connection(self) -> dict[str, str]:
+        """Where the tools in its container connect to: nothing for the server that is in there."""
+        known = self.container.environment
+        return {name: known[name] for name in _CONNECTION if known.get(name)}
+
+    @property
+    def elsewhere(self) -> str:
+        """The server that its container has the tools for; empty for the one that is in there."""
+        return self.container.environment.get("PGHOST", "")
+
+    @property
     def place(self) -> str:
-        return f"{self.database} in {self.container.name}"
+        where = f"{self.elsewhere}, asked from " if self.elsewhere else ""
+        return f"{self.database} in {where}{self.container.name}"
 
 
 def source(engine: Engine, project: str, service: str, database: str, user: str = "") -> Source:

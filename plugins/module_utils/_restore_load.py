@@ -81,6 +81,7 @@ def archive(load: Load, path: str, count: int) -> None:
         "PGPASSWORD": load.source.password,
         "PGAPPNAME": load.application,
         "PGOPTIONS": load.options(),
+        **(load.source.connection or {"PGHOST": "127.0.0.1"}),
     }
     labels = {LABEL: load.project}
     if _operation_rules.kind_of(load.operation):
@@ -89,7 +90,7 @@ def archive(load: Load, path: str, count: int) -> None:
         "Image": container.image_id,
         "Entrypoint": ["pg_restore"],
         "Cmd": [
-            *("--exit-on-error", f"--jobs={count}", "--host=127.0.0.1", "--no-password"),
+            *("--exit-on-error", f"--jobs={count}", "--no-password"),
             *(f"--dbname={load.database}", "/backup"),
         ],
         "User": f"{owner.st_uid}:{owner.st_gid}",
@@ -101,6 +102,8 @@ def archive(load: Load, path: str, count: int) -> None:
             "NetworkMode": f"container:{container.id}",
             "Binds": [f"{os.path.realpath(path)}:/backup:ro"],
             "ReadonlyRootfs": True,
+            # The certificates by which a server elsewhere is trusted.
+            "VolumesFrom": [f"{container.id}:ro"] if load.source.elsewhere else [],
         },
     }
     engine.create(name, definition)

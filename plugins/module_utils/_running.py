@@ -54,7 +54,13 @@ class Running:
     down: str = ""
 
     def address(self, container: Container) -> str:
-        """The address of a container, or of the one whose network it uses."""
+        """The address of a container, or of the one whose network it uses.
+
+        One that has the tools of PostgreSQL stands for a server elsewhere, and says for which.
+        """
+        elsewhere = container.environment.get("PGHOST", "")
+        if elsewhere:
+            return elsewhere
         mode = container.network_mode
         if mode.startswith("container:"):
             owner = mode.partition(":")[2]

@@ -52,8 +52,8 @@ _MB = 2**20
 _RESUME = 1.25
 
 
-class DiskError(BackupError):
-    """Too little room; the text is a whole sentence."""
+class StoppedError(BackupError):
+    """Nothing is received, and that does not pass by itself; the text is a whole sentence."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Receiver:
         while self._wanted:
             try:
                 self._receive()
-            except DiskError as error:
+            except StoppedError as error:
                 self._stopped = True
                 self._say(Status(_wal_status.STOPPED, str(error), time.time()))
             except EXPECTED as error:
@@ -169,6 +169,11 @@ class Receiver:
         wish, engine = self.wish, _engine.Engine()
         engine.remove_labelled(LABEL, wish.project)
         source = _backup_database.source(engine, wish.project, wish.database_service, wish.database)
+        if source.elsewhere:
+            raise StoppedError(
+                f"{source.elsewhere} is not a server of this stack; have its provider keep its "
+                "log, and leave backup_point_in_time off."
+            )
         known = _wal_server.facts(source)
         store = _wal_store.store(wish.directory, known.system)
         store.prepare(known.segment_bytes)
@@ -190,14 +195,14 @@ class Receiver:
     def _require_room(self, source: Source, store: Store) -> None:
         """Stop before the disk is full: then the server shall keep nothing for us either.
 
-        :raises DiskError: it is too full.
+        :raises StoppedError: it is too full.
         """
         enough = int(self.wish.min_free_mb * _RESUME)
         free = _restore_source.room(store.root) // _MB
         if free >= (enough if self._stopped else self.wish.min_free_mb):
             return
         _wal_server.drop_slot(source)
-        raise DiskError(
+        raise StoppedError(
             f"{self.wish.directory} has {free} MB free, and {self.wish.min_free_mb} MB are to stay "
             "free (backup_wal_min_free_mb), so the write-ahead log is not received and the slot is "
             f"dropped; free space: with {enough} MB it goes on by itself, with a gap up to the "

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A database that is managed elsewhere: the stack has its tools, and nothing of the server."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import REPO, Run, eventually, fetch, inspect, on_server, playbook, release
+from tiers import proof
+from variants import replace_once
+
+NAME = "managed"
+COMPOSE = "docker-compose.prod.yml"
+DATA = "    volumes:\n      - postgres_data:/var/lib/postgresql/data\n"
+BACKUPS = "/opt/carrental/backups"
+
+
+def sql(statement: str, database: str = "carrental") -> str:
+    """Ask the server elsewhere, in its own container."""
+    ask = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "carrental", "-d", database)
+    return on_server("docker", "exec", NAME, *ask, "-c", statement)
+
+
+def backup(**extra: Any) -> Run:
+    return playbook("backup", backup_objects=False, backup_schedule=False, **extra)
+
+
+def deploy(folder: str) -> Run:
+    return playbook(
+        "deploy",
+        deploy_version=release("v1"),
+        deploy_config_dir=folder,
+        deploy_stateful="postgres",
+        deploy_watch=False,
+    )
+
+
+def start(network: str) -> str:
+    """Start a server that is no part of the stack, with the data of the stack; return where."""
+    env = on_server("cat", "/opt/carrental/.env")
+    password = re.search(r"^POSTGRES_PASSWORD=(.+)$", env, re.MULTILINE)
+    assert password
+    settings = {"USER": "carrental", "PASSWORD": password[1], "DB": "carrental"}
+    options = [f"--env=POSTGRES_{key}={value}" for key, value in settings.items()]
+    on_server(
+        "docker", "run", "-d", f"--name={NAME}", f"--network={network}", *options, "postgres:16"
+    )
+    ready = ("docker", "exec", NAME, "pg_isready", "-h", "127.0.0.1")
+    eventually(lambda: "accepting" in on_server(*ready, check=False), "the other server answers")
+    load = f"docker exec -i {NAME} psql -XqU carrental -v ON_ERROR_STOP=1 carrental"
+    on_server("sh", "-c", f"docker exec postgres pg_dump -U carrental carrental | {load}")
+    return inspect(NAME, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the database of the stack elsewhere, and in the stack again in the end."""
+    networks = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
+    folder: Path = tmp_path_factory.mktemp("managed") / "stack"
+    shutil.copytree(REPO / "demo/stack", folder)
+    try:
+        address = start(inspect("postgres", networks).split()[0])
+        file = folder / COMPOSE
+        replace_once(file, "@postgres:5432/", f"@{address}:5432/")
+        replace_once(file, DATA, "    entrypoint: [sleep, infinity]\n    init: true\n")
+        user = "      POSTGRES_USER: ${POSTGRES_USER:?}\n"
+        replace_once(file, user, f"      PGHOST: {address}\n{user}")
+        run = deploy(str(folder))
+        assert run.code == 0, run.output
+        assert inspect("postgres", "{{json .Config.Entrypoint}}") == '["sleep","infinity"]'
+        yield
+    finally:
+        back = deploy(str(REPO / "demo/stack"))
+        on_server("docker", "rm", "-f", "-v", NAME)
+        assert back.code == 0, back.output
+
+
+@proof
+def test_it_is_backed_up_and_restored_by_the_tools_in_the_stack() -> None:
+    count = sql("SELECT count(*) FROM bookings")
+    run = backup()
+    assert run.code == 0, run.output
+    made = run.result["backup"]
+    manifest = json.loads(on_server("sh", "-c", f"cat {BACKUPS}/{made}.*.json"))
+    identifier = sql("SELECT system_identifier FROM pg_control_system()")
+    assert manifest["system_identifier"] == identifier
+
+    sql("CREATE TABLE wrong AS SELECT 1")
+    sql("DELETE FROM bookings")
+    run = playbook("restore", restore_from=made, restore_confirm="carrental")
+    assert run.code == 0, run.output
+    assert sql("SELECT to_regclass('wrong') IS NULL") == "t"
+    assert sql("SELECT count(*) FROM bookings") == count
+    kept = run.result["previous"]
+    assert sql("SELECT count(*) FROM wrong", kept) == "1"
+    assert fetch("/api/v1/health")[0] == 200
+
+
+@proof
+def test_a_backup_of_it_can_be_restored_in_a_drill() -> None:
+    run = playbook("drill", drill_schedule=False)
+    assert run.code == 0, run.output
+
+
+@proof
+def test_the_server_is_asked_and_not_the_container_of_the_tools() -> None:
+    run = playbook("health")
+    assert run.code == 0, run.output
+    run.line("[OK] PostgreSQL is ready")
+    run = playbook("tune", "--check")
+    assert run.code == 0, run.output
+    on_server("docker", "stop", NAME)
+    try:
+        run = playbook("health")
+        assert run.code == 2
+        run.line("[FAIL] PostgreSQL is not ready")
+    finally:
+        on_server("docker", "start", NAME)
+        eventually(lambda: fetch("/api/v1/health")[0] == 200, "the API has its database again")
+
+
+@proof
+def test_its_log_is_that_of_its_provider() -> None:
+    run = backup(backup_point_in_time=True)
+    try:
+        assert run.code == 2
+        assert "is not a server of this stack" in run.result["headline"]
+        assert sql("SELECT count(*) FROM pg_replication_slots") == "0"
+    finally:
+        assert backup().code == 0
