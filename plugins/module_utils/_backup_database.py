@@ -143,13 +143,13 @@ class Source:
     @property
     def connection(self) -> dict[str, str]:
         """Where the tools in its container connect to: nothing for the server that is in there."""
-        known = self.container.environment
+        known = self.container.environment if self.elsewhere else {}
         return {name: known[name] for name in _CONNECTION if known.get(name)}
 
     @property
     def elsewhere(self) -> str:
         """The server that its container has the tools for; empty for the one that is in there."""
-        return self.container.environment.get("PGHOST", "")
+        return self.container.tools_for
 
     @property
     def place(self) -> str:

@@ -35,6 +35,7 @@ _MAX_FILE = 1024 * 1024
 CANNOT_START = 126
 _NOT_BEGUN = "waiting for init preliminary setup"
 _START_PAUSES = (0.5, 1.0, 2.0)
+_HERE = ("", "localhost", "127.0.0.1", "::1")
 _Begun = TypeVar("_Begun")
 
 
@@ -263,6 +264,12 @@ class Container:
     def environment(self) -> dict[str, str]:
         pairs = (item.partition("=") for item in self.raw["Config"].get("Env") or [])
         return {name: value for name, _equals, value in pairs}
+
+    @property
+    def tools_for(self) -> str:
+        """The PostgreSQL elsewhere that it has the tools for; empty for a server of its own."""
+        host = self.environment.get("PGHOST", "")
+        return "" if host.startswith("/") or host in _HERE else host
 
     @property
     def command(self) -> list[str]:
