@@ -193,8 +193,10 @@ class Nginx:
                 return f"{self.name} cannot be reloaded while {absent[1]} does not run"
             if "nginx:" in configuration:
                 raise ProxyError(
-                    f"{self.name} refuses the configuration that it was started with: "
-                    f"{self._said(configuration)} Somebody changed it since; mend it first"
+                    f"{self.name} refuses the configuration that is there by now: "
+                    f"{self._said(configuration)} Mend what somebody changed since it started; "
+                    "and what another nginx is needed for is released by itself, before services "
+                    "are switched behind it"
                 )
             return f"{self.name} is no nginx"
         way = leads_to(configuration, names)

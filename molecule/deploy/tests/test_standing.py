@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ def _folder(tmp_path: Path) -> Path:
     folder = tmp_path / "stack"
     shutil.copytree(REPO / "demo/stack", folder)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_it_was() -> Iterator[None]:
+    """Leave no service that waits to be replaced to what is tested next."""
+    yield
+    run = deploy(REPO / "demo/stack", deploy_stateful="postgres")
+    assert run.code == 0, run.output
 
 
 def deploy(folder: Path, *argv: str, **extra: Any) -> Run:
