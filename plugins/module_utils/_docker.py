@@ -269,7 +269,11 @@ class Container:
     def tools_for(self) -> str:
         """The PostgreSQL elsewhere that it has the tools for; empty for a server of its own."""
         host = self.environment.get("PGHOST", "")
-        return "" if host.startswith("/") or host in _HERE else host
+        networks = (self.raw.get("NetworkSettings") or {}).get("Networks") or {}
+        aliases = [one for network in networks.values() for one in network.get("Aliases") or []]
+        hostname = (self.raw.get("Config") or {}).get("Hostname")
+        own = (*_HERE, self.name, self.service, hostname, *self.networks.values(), *aliases)
+        return "" if host.startswith("/") or host in own else host
 
     @property
     def command(self) -> list[str]:

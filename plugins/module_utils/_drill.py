@@ -140,6 +140,16 @@ def definition(
     }
 
 
+def _preload(production: _backup_database.Source) -> str:
+    """Return what the server loads at its start; what a provider loads is in no image of ours."""
+    if production.elsewhere:
+        return ""
+    (found,) = _restore_swap.Server(production).ask(
+        "SELECT json_build_object('preload', current_setting('shared_preload_libraries'));"
+    )
+    return str(found["preload"])
+
+
 def run(
     engine: Engine,
     production: _backup_database.Source,
@@ -155,14 +165,10 @@ def run(
     leftovers(engine, wish.project)
     _restore_load.leftovers(engine, wish.project)
     _restore_source.sweep(wish.directory)
-    with _restore_swap.Server(production).session() as session:
-        (found,) = session.ask(
-            "SELECT json_build_object('preload', current_setting('shared_preload_libraries'));"
-        )
     password = secrets.token_urlsafe(24)
     name = f"{wish.project}-drill-{uuid.uuid4().hex[:8]}"
     operation.step("start a container", container=name)
-    engine.create(name, definition(production, wish, password, operation.id, str(found["preload"])))
+    engine.create(name, definition(production, wish, password, operation.id, _preload(production)))
     with _watchdog.guarded(engine, name):
         engine.start(name)
         container = engine.inspect(name)

@@ -92,6 +92,11 @@ class PgServer:
         :param given: what is known better than by its container.
         """
         container = self.container
+        if container.tools_for:
+            raise ServerError(
+                f"{container.tools_for} is managed elsewhere, and {container.name} only has its "
+                "tools: what it is set to is its provider's"
+            )
         subject = _checks.Subject(self.service, "PostgreSQL", "P1", "", "")
         service = _services.Service(
             name=self.service,

@@ -65,7 +65,7 @@ def _place(
     if running.down:
         raise InputError(f"Docker does not answer: {running.down}. Nothing was changed.")
     for container in running.services.get(name, []):
-        address = running.address(container, service)
+        address = running.address(container)
         if container.running and address:
             return Place(service, address, container, docker)
     raise InputError(f"Service {name} does not run; start it first. Nothing was changed.")

@@ -303,6 +303,10 @@ class Restore:
             # An archive that was counted before is not turned into SQL again.
             needed = needed or backup.bytes * _OF_ARCHIVE
         container = self.server.source.container
+        if self.server.source.elsewhere:
+            # Its disk is not the one of the container that has the tools.
+            self.report.lines.append("how much room the database has elsewhere cannot be seen")
+            return
         path = container.environment.get("PGDATA") or "/var/lib/postgresql/data"
         code, output = self.engine.execute(container.id, ["df", "-Pk", path])
         fields = output.strip().splitlines()[-1].split() if code == 0 and output.strip() else []

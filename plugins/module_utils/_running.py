@@ -53,10 +53,8 @@ class Running:
     version: str = ""
     down: str = ""
 
-    def address(self, container: Container, service: Service) -> str:
-        """Where a service is: its container, the one whose network that uses, or elsewhere."""
-        if service.probe == "postgres" and container.tools_for:
-            return container.tools_for
+    def address(self, container: Container) -> str:
+        """The address of a container, or of the one whose network it uses."""
         mode = container.network_mode
         if mode.startswith("container:"):
             owner = mode.partition(":")[2]

@@ -270,9 +270,9 @@ def _places(service: Service, running: Running) -> list[Place]:
     if service.managed:
         return [Place(service, service.endpoint.host)]
     return [
-        Place(service, running.address(container, service), container, running.docker)
+        Place(service, running.address(container), container, running.docker)
         for container in running.services.get(service.name, [])
-        if container.running and running.address(container, service)
+        if container.running and running.address(container)
     ]
 
 

@@ -259,20 +259,20 @@ class Switch:
 
     def _place(self, looks: Mapping[str, Look]) -> None:
         names = list(looks)
-        for name in names:
-            self.proofs[name].placed = True
         # Without what it depends on, the definition of a service has in compose before 2.30 what
         # it is called beside: one that is started with another would be replaced by itself.
         calls = [names] if self._dependencies(names) else [[name] for name in names]
         for call in calls:
+            for name in call:
+                self.proofs[name].placed = True
             done = self._up(call)
             if done.rc != 0:
                 raise SwitchError(
                     f"compose does not start {', '.join(call)}: {_compose.up_error(done.stderr)}"
                 )
+            self.story.actions += [f"replaced {name}" for name in call]
         for name in names:
             self._stays[name] = self._up_to_date(name)
-            self.story.actions.append(f"replaced {name}")
             if not self._stays[name]:
                 raise SwitchError(
                     f"compose has started {name}, and would replace it once more; another process "

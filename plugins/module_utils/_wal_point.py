@@ -208,13 +208,13 @@ def make(
         ) as found:
             last = found.last or "none since the base"
             lines.append(f"the last transaction in it: {last}")
+            lines += _without_log(found.source, wish.drill.database)
             at = _backups.stamp(_backups.moment(wish.moment))
             # It may have much less than the newest one has.
             asked = replace(wish.backup, reason=REASON, min_ratio=0, point_in_time=at)
             outcome = _backup_run.make(
                 replace(found.source, database=wish.drill.database), asked, operation
             )
-            lines += _without_log(found.source, wish.drill.database)
     except BackupError as error:
         why = str(error).removesuffix(" Nothing was changed.").rstrip(".")
         raise PointError(

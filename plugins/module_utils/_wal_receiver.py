@@ -142,7 +142,6 @@ class Receiver:
             try:
                 self._receive()
             except StoppedError as error:
-                self._stopped = True
                 self._say(Status(_wal_status.STOPPED, str(error), time.time()))
             except EXPECTED as error:
                 self._say(Status(_wal_status.WAITING, str(error), time.time()))
@@ -202,6 +201,7 @@ class Receiver:
         if free >= (enough if self._stopped else self.wish.min_free_mb):
             return
         _wal_server.drop_slot(source)
+        self._stopped = True
         raise StoppedError(
             f"{self.wish.directory} has {free} MB free, and {self.wish.min_free_mb} MB are to stay "
             "free (backup_wal_min_free_mb), so the write-ahead log is not received and the slot is "

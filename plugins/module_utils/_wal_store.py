@@ -170,7 +170,8 @@ class Store:
             try:
                 os.unlink(source)
             except FileNotFoundError:
-                os.unlink(final)
+                with suppress(FileNotFoundError):
+                    os.unlink(final)
         except OSError as error:
             raise BackupError(f"{final} cannot be written: {error.strerror}.") from error
 

@@ -19,6 +19,7 @@ NAME = "managed"
 COMPOSE = "docker-compose.prod.yml"
 DATA = "    volumes:\n      - postgres_data:/var/lib/postgresql/data\n"
 BACKUPS = "/opt/carrental/backups"
+ENV = "/opt/carrental/.env"
 
 
 def sql(statement: str, database: str = "carrental") -> str:
@@ -43,7 +44,7 @@ def deploy(folder: str) -> Run:
 
 def start(network: str) -> str:
     """Start a server that is no part of the stack, with the data of the stack; return where."""
-    env = on_server("cat", "/opt/carrental/.env")
+    env = on_server("cat", ENV)
     password = re.search(r"^POSTGRES_PASSWORD=(.+)$", env, re.MULTILINE)
     assert password
     settings = {"USER": "carrental", "PASSWORD": password[1], "DB": "carrental"}
@@ -110,14 +111,20 @@ def test_a_backup_of_it_can_be_restored_in_a_drill() -> None:
 
 @proof
 def test_the_server_is_asked_and_not_the_container_of_the_tools() -> None:
-    run = playbook("health")
+    inside = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    password = re.search(r"^POSTGRES_PASSWORD=(.+)$", on_server("cat", ENV), re.MULTILINE)
+    assert password
+    endpoint = {"host": inspect(NAME, inside), "user": "carrental", "password": password[1]}
+    endpoints = {"postgres": {**endpoint, "database": "carrental"}}
+    run = playbook("health", health_endpoints=endpoints)
     assert run.code == 0, run.output
     run.line("[OK] PostgreSQL is ready")
     run = playbook("tune", "--check")
-    assert run.code == 0, run.output
+    assert run.result["verdict"] == "refused", run.output
+    assert "is managed elsewhere" in run.result["headline"]
     on_server("docker", "stop", NAME)
     try:
-        run = playbook("health")
+        run = playbook("health", health_endpoints=endpoints)
         assert run.code == 2
         run.line("[FAIL] PostgreSQL is not ready")
     finally:

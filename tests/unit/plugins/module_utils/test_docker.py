@@ -35,6 +35,29 @@ def container(**changes: Any) -> Container:
     return Container(raw)
 
 
+@pytest.mark.parametrize(
+    ("host", "elsewhere"),
+    [
+        ("db.example.net", "db.example.net"),
+        ("10.1.2.3", "10.1.2.3"),
+        *((own, "") for own in ("", "localhost", "::1", "/var/run/postgresql")),
+        # What the application is told may be told to the server, too.
+        *((own, "") for own in ("redis", "cache", "store", "0123456789ab", "172.18.0.2")),
+    ],
+)
+def test_tools_of_a_database_elsewhere_are_told_from_a_server(host: str, elsewhere: str) -> None:
+    network = {"IPAddress": "172.18.0.2", "Aliases": ["store"]}
+    found = container(
+        Config={
+            "Env": [f"PGHOST={host}"],
+            "Hostname": "0123456789ab",
+            "Labels": {"com.docker.compose.service": "cache"},
+        },
+        NetworkSettings={"Networks": {"carrental_backend": network}},
+    )
+    assert found.tools_for == elsewhere
+
+
 def test_environment() -> None:
     found = container(Config={"Env": ["A=1", "B=x=y", "C="]})
     assert found.environment == {"A": "1", "B": "x=y", "C": ""}

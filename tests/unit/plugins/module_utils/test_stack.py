@@ -381,26 +381,6 @@ def networked(name: str, *networks: str, env: str = "") -> Container:
     return Container(found)
 
 
-@pytest.mark.parametrize(
-    ("probe", "host", "where"),
-    [
-        ("postgres", "db.example.net", "db.example.net"),
-        ("postgres", "/var/run/postgresql", "10.0.0.9"),
-        ("postgres", "localhost", "10.0.0.9"),
-        ("postgres", "", "10.0.0.9"),
-        # An application that has the server in the variable of libpq is where it is.
-        ("http", "db.example.net", "10.0.0.9"),
-    ],
-)
-def test_database_elsewhere_is_asked_there(probe: str, host: str, where: str) -> None:
-    entry = {"role": "database", "probe": probe, "port": 5432}
-    (service,), _host = _services.parse_table({"one": entry}, ["one"], {})
-    container = networked("one", "back")
-    container.raw["Config"]["Env"].append(f"PGHOST={host}")
-    running = _running.Running(None)  # type: ignore[arg-type]
-    assert running.address(container, service) == where
-
-
 def test_peers() -> None:
     api = networked("api", "front", env="postgresql://u:p@postgres:5432/x")
     others = {
