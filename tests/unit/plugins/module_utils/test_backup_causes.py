@@ -15,7 +15,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
 )
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container, Docker
 
-CONTAINER = Container({"Id": "c1", "Name": "/postgres"})
+CONTAINER = Container({"Id": "c1", "Name": "/postgres", "Config": {}})
 SOURCE = _backup_database.Source(Docker("/nonexistent"), CONTAINER, "carrental", "rentals")
 
 
