@@ -20,6 +20,7 @@ COMPOSE = "docker-compose.prod.yml"
 DATA = "    volumes:\n      - postgres_data:/var/lib/postgresql/data\n"
 BACKUPS = "/opt/carrental/backups"
 ENV = "/opt/carrental/.env"
+PASSWORD = "/home/deploy/.database-password"
 
 
 def sql(statement: str, database: str = "carrental") -> str:
@@ -32,9 +33,20 @@ def backup(**extra: Any) -> Run:
     return playbook("backup", backup_objects=False, backup_schedule=False, **extra)
 
 
+def address() -> str:
+    return inspect(NAME, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+
+
+def endpoints() -> dict[str, Any]:
+    """What the inventory says of it."""
+    login = {"user": "carrental", "password_file": PASSWORD, "database": "carrental"}
+    return {"postgres": {"host": address(), **login}}
+
+
 def deploy(folder: str) -> Run:
     return playbook(
         "deploy",
+        health_endpoints=endpoints(),
         deploy_version=release("v1"),
         deploy_config_dir=folder,
         deploy_stateful="postgres",
@@ -42,8 +54,8 @@ def deploy(folder: str) -> Run:
     )
 
 
-def start(network: str) -> str:
-    """Start a server that is no part of the stack, with the data of the stack; return where."""
+def start(network: str) -> None:
+    """Start a server that is no part of the stack, with the data of the stack."""
     env = on_server("cat", ENV)
     password = re.search(r"^POSTGRES_PASSWORD=(.+)$", env, re.MULTILINE)
     assert password
@@ -56,7 +68,7 @@ def start(network: str) -> str:
     eventually(lambda: "accepting" in on_server(*ready, check=False), "the other server answers")
     load = f"docker exec -i {NAME} psql -XqU carrental -v ON_ERROR_STOP=1 carrental"
     on_server("sh", "-c", f"docker exec postgres pg_dump -U carrental carrental | {load}")
-    return inspect(NAME, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+    on_server("install", "-m", "600", "-o", "deploy", "/dev/stdin", PASSWORD, stdin=password[1])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,12 +78,13 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder: Path = tmp_path_factory.mktemp("managed") / "stack"
     shutil.copytree(REPO / "demo/stack", folder)
     try:
-        address = start(inspect("postgres", networks).split()[0])
+        start(inspect("postgres", networks).split()[0])
         file = folder / COMPOSE
-        replace_once(file, "@postgres:5432/", f"@{address}:5432/")
+        replace_once(file, "@postgres:5432/", f"@{address()}:5432/")
         replace_once(file, DATA, "    entrypoint: [sleep, infinity]\n    init: true\n")
         user = "      POSTGRES_USER: ${POSTGRES_USER:?}\n"
-        replace_once(file, user, f"      PGHOST: {address}\n{user}")
+        login = "      PGPASSWORD: ${POSTGRES_PASSWORD:?}\n"
+        replace_once(file, user, f"      PGHOST: {address()}\n{login}{user}")
         run = deploy(str(folder))
         assert run.code == 0, run.output
         assert inspect("postgres", "{{json .Config.Entrypoint}}") == '["sleep","infinity"]'
@@ -79,6 +92,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     finally:
         back = deploy(str(REPO / "demo/stack"))
         on_server("docker", "rm", "-f", "-v", NAME)
+        on_server("rm", "-f", PASSWORD)
         assert back.code == 0, back.output
 
 
@@ -111,20 +125,16 @@ def test_a_backup_of_it_can_be_restored_in_a_drill() -> None:
 
 @proof
 def test_the_server_is_asked_and_not_the_container_of_the_tools() -> None:
-    inside = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    password = re.search(r"^POSTGRES_PASSWORD=(.+)$", on_server("cat", ENV), re.MULTILINE)
-    assert password
-    endpoint = {"host": inspect(NAME, inside), "user": "carrental", "password": password[1]}
-    endpoints = {"postgres": {**endpoint, "database": "carrental"}}
-    run = playbook("health", health_endpoints=endpoints)
+    run = playbook("health", health_endpoints=endpoints())
     assert run.code == 0, run.output
     run.line("[OK] PostgreSQL is ready")
     run = playbook("tune", "--check")
     assert run.result["verdict"] == "refused", run.output
     assert "is managed elsewhere" in run.result["headline"]
+    asked = endpoints()
     on_server("docker", "stop", NAME)
     try:
-        run = playbook("health", health_endpoints=endpoints)
+        run = playbook("health", health_endpoints=asked)
         assert run.code == 2
         run.line("[FAIL] PostgreSQL is not ready")
     finally:
