@@ -271,7 +271,7 @@ class Container:
         host = self.environment.get("PGHOST", "")
         networks = (self.raw.get("NetworkSettings") or {}).get("Networks") or {}
         aliases = [one for network in networks.values() for one in network.get("Aliases") or []]
-        hostname = (self.raw.get("Config") or {}).get("Hostname")
+        hostname = self.raw["Config"].get("Hostname")
         own = (*_HERE, self.name, self.service, hostname, *self.networks.values(), *aliases)
         return "" if host.startswith("/") or host in own else host
 

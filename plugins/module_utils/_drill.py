@@ -140,7 +140,7 @@ def definition(
     }
 
 
-def _preload(production: _backup_database.Source) -> str:
+def preload(production: _backup_database.Source) -> str:
     """Return what the server loads at its start; what a provider loads is in no image of ours."""
     if production.elsewhere:
         return ""
@@ -168,7 +168,7 @@ def run(
     password = secrets.token_urlsafe(24)
     name = f"{wish.project}-drill-{uuid.uuid4().hex[:8]}"
     operation.step("start a container", container=name)
-    engine.create(name, definition(production, wish, password, operation.id, _preload(production)))
+    engine.create(name, definition(production, wish, password, operation.id, preload(production)))
     with _watchdog.guarded(engine, name):
         engine.start(name)
         container = engine.inspect(name)

@@ -26,7 +26,6 @@ from . import (
     _backup_database,
     _drill,
     _exec_stream,
-    _restore_swap,
     _wal_base,
     _watchdog,
 )
@@ -124,9 +123,7 @@ def recovered(
     """
     operation.step("clean up")
     _drill.leftovers(engine, wish.project)
-    (found,) = _restore_swap.Server(production).ask(
-        "SELECT json_build_object('preload', current_setting('shared_preload_libraries'));"
-    )
+    preload = _drill.preload(production)
     name = f"{wish.project}-point-{uuid.uuid4().hex[:8]}"
     operation.step("start a container", container=name)
     engine.create(name, definition(production, wish, operation.id, target))
@@ -137,7 +134,7 @@ def recovered(
         _unpack(engine, source, target)
         at = datetime.fromtimestamp(target.moment, timezone.utc).isoformat(sep=" ")
         operation.step("play the log back", until=at)
-        _configure(source, at, str(found["preload"]))
+        _configure(source, at, preload)
         log = _play_back(engine, source, at, wish)
         last = _LAST.findall(log)
         yield Recovered(source, last[-1] if last else "")

@@ -15,6 +15,8 @@ from tiers import proof
 from variants import replace_once
 
 COMPOSE = "docker-compose.prod.yml"
+# That of the database.
+LIMIT = "          memory: 512M\n    networks: [backend]\n\n  redis:"
 MIB = 1024 * 1024
 
 
@@ -54,8 +56,7 @@ def gap(run: Run, what: str) -> str:
 @proof
 def test_database_is_replaced_where_it_was_asked_for_and_the_gap_is_told(folder: Path) -> None:
     before = inspect("postgres", "{{.Id}}")
-    limit = "          memory: 512M\n    networks: [backend]\n\n  redis:"
-    replace_once(folder / COMPOSE, limit, limit.replace("512M", "600M"))
+    replace_once(folder / COMPOSE, LIMIT, LIMIT.replace("512M", "600M"))
     asked = {"deploy_stateful": "postgres"}
 
     plan = deploy(folder, "--check", **asked)
@@ -88,8 +89,7 @@ def test_database_that_does_not_come_back_gets_its_old_definition(folder: Path) 
 
 @proof
 def test_a_release_goes_out_beside_a_database_that_waits_to_be_replaced(folder: Path) -> None:
-    limit = "          memory: 512M\n    networks: [backend]\n\n  redis:"
-    replace_once(folder / COMPOSE, limit, limit.replace("512M", "700M"))
+    replace_once(folder / COMPOSE, LIMIT, LIMIT.replace("512M", "700M"))
     before = inspect("postgres", "{{.Id}}")
     for version in ("v2", "v1"):
         asked = {"deploy_version": release(version), "deploy_config_dir": str(folder)}

@@ -132,7 +132,7 @@ def switched_on() -> Iterator[None]:
     run = playbook("backup", backup_objects=False)
     assert run.code == 0, run.output
     on_server("rm", "-rf", f"{BACKUPS}/wal")
-    sql("DROP TABLE IF EXISTS moments")
+    sql("DROP TABLE IF EXISTS moments, sessions")
 
 
 @pytest.fixture(autouse=True)
