@@ -98,11 +98,19 @@ def parse_table(
                 "Nothing was changed."
             )
     services = [
-        _service(name, entry, _endpoint(name, endpoints.get(name) or {}))
+        _service(name, entry, _endpoint(name, _asked_at(entry, endpoints.get(name))))
         for name, entry in table.items()
         if not only or name in only
     ]
     return services, not only or "host" in only
+
+
+def _asked_at(entry: Any, given: Any) -> Any:
+    """What the table says of the endpoint of a service, and what was given beside it."""
+    told = entry.get("endpoint") if isinstance(entry, Mapping) else None
+    if isinstance(told, Mapping) and isinstance(given, Mapping):
+        return {**told, **given}
+    return given or told or {}
 
 
 def _service(name: str, entry: Any, endpoint: Endpoint) -> Service:

@@ -32,10 +32,6 @@ options:
     description: The table of services, as the role C(stack) holds it.
     type: dict
     required: true
-  endpoints:
-    description: By service, where it is when it lives elsewhere. See M(carrental.ops.stack_health).
-    type: dict
-    default: {}
   domain:
     description: Domain of the stack, in whose name the proxy is asked.
     type: str
@@ -236,7 +232,6 @@ class Preflight:
             _stack.Request(
                 project(params),
                 self.table,
-                endpoints=params["endpoints"],
                 deep=False,
                 canary=False,
                 probe_timeout=params["probe_timeout"],
@@ -299,7 +294,6 @@ def main() -> None:
         argument_spec={
             **stack_argument_spec(),
             "services": {"type": "dict", "required": True},
-            "endpoints": {"type": "dict", "default": {}},
             "domain": {"type": "str", "default": ""},
             "database": {"type": "str", "default": "carrental"},
             "bucket": {"type": "str", "default": "carrental"},

@@ -132,8 +132,10 @@ options:
         type: dict
   credentials:
     description: >-
-      Files with logins, by path relative to O(dest), made on the server from the environment of a
-      running container of O(stack) - V(user), V(password) or V(redis), with the C(service).
+      Files with logins, by path relative to O(dest), made on the server - C(kind) is V(user),
+      V(password) or V(redis). A C(text), or the content of the C(path) of the server, is what it
+      holds; without both it is in the environment of the running container of the C(service) in
+      O(stack). V(redis) has the C(address) that the login is for.
     type: dict
     default: {}
   stack:
@@ -225,6 +227,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _operation_work,
     _owned,
     _plan,
+    _services,
 )
 
 EXPECTED = (
@@ -235,6 +238,7 @@ EXPECTED = (
     _monitoring.MonitoringError,
     _one_off.OneOffError,
     _operation.OperationError,
+    _services.InputError,
 )
 _SECRET_MODE = 0o400
 _FILE_MODE = 0o444
@@ -341,16 +345,19 @@ class Monitoring:
         found: dict[str, str] = {}
         running = {one.service: one for one in self.engine.services(self.params["stack"])}
         for path, wanted in self.params["credentials"].items():
-            container = running.get(wanted["service"])
-            environment = container.environment if container else {}
-            text = next(
-                (environment[key] for key in _LOGINS[wanted["kind"]] if key in environment), ""
-            )
-            if wanted["kind"] == "password":
+            text = wanted.get("text") or ""
+            if wanted.get("path"):
+                text = _services.read_secret(wanted["path"])
+            elif not text:
+                container = running.get(wanted["service"])
+                environment = container.environment if container else {}
+                text = next(
+                    (environment[key] for key in _LOGINS[wanted["kind"]] if key in environment), ""
+                )
+            if wanted["kind"] != "user":
                 self.run.masker.add(text)
             if wanted["kind"] == "redis":
-                self.run.masker.add(text)
-                text = json.dumps({f"redis://{wanted['service']}:6379": text})
+                text = json.dumps({wanted["address"]: text})
             found[path] = text
         return found
 

@@ -40,7 +40,7 @@ options:
       - The services of the stack by name, as role P(carrental.ops.stack#role) describes them in
         C(carrental_services_enabled). Used of each are C(title), C(role), C(probe), C(port),
         C(tls_port), C(path), C(status), C(json), C(json_degraded), C(version_key), C(proxy_path),
-        C(severity), C(says), C(compose_service) and C(container).
+        C(severity), C(says), C(compose_service), C(container) and C(endpoint) (as in O(endpoints)).
     type: dict
     required: true
   only:

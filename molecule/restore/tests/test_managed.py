@@ -21,6 +21,10 @@ DATA = "    volumes:\n      - postgres_data:/var/lib/postgresql/data\n"
 BACKUPS = "/opt/carrental/backups"
 ENV = "/opt/carrental/.env"
 PASSWORD = "/home/deploy/.database-password"
+PROJECT = "carrental-monitoring"
+OWN = "/opt/carrental/.ops/monitoring"
+EXPORTER = f"{PROJECT}-postgres-exporter-1"
+EXPORTERS = ("node", "postgres", "redis")
 
 
 def sql(statement: str, database: str = "carrental") -> str:
@@ -41,6 +45,13 @@ def endpoints() -> dict[str, Any]:
     """What the inventory says of it."""
     login = {"user": "carrental", "password_file": PASSWORD, "database": "carrental"}
     return {"postgres": {"host": address(), **login}}
+
+
+def exported() -> str:
+    """What the brought exporter says, asked at its own address."""
+    networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+    address = inspect(EXPORTER, networks).split()[0]
+    return on_server("curl", "-s", "--max-time", "10", f"http://{address}:9187/metrics")
 
 
 def deploy(folder: str) -> Run:
@@ -128,6 +139,11 @@ def test_the_server_is_asked_and_not_the_container_of_the_tools() -> None:
     run = playbook("health", health_endpoints=endpoints())
     assert run.code == 0, run.output
     run.line("[OK] PostgreSQL is ready")
+    run = playbook("status", status_all=True, health_endpoints=endpoints())
+    assert run.code == 0, run.output
+    assert [
+        one for one in run.result["checks"] if one["service"] == "postgres" and one["down"]
+    ] == []
     run = playbook("tune", "--check")
     assert run.result["verdict"] == "refused", run.output
     assert "is managed elsewhere" in run.result["headline"]
@@ -140,6 +156,31 @@ def test_the_server_is_asked_and_not_the_container_of_the_tools() -> None:
     finally:
         on_server("docker", "start", NAME)
         eventually(lambda: fetch("/api/v1/health")[0] == 200, "the API has its database again")
+
+
+@proof
+def test_the_exporter_that_is_brought_asks_the_server_elsewhere() -> None:
+    kinds = ["prometheus", "alertmanager", "grafana"]
+    on_server("docker", "rm", "-f", *kinds, *[f"{one}-exporter" for one in EXPORTERS])
+    asked = endpoints()
+    try:
+        run = playbook(
+            "monitor",
+            carrental_compose_files=[COMPOSE],
+            carrental_services={name: {"enabled": False} for name in kinds},
+            health_endpoints=asked,
+        )
+        assert run.code == 0, run.output
+        assert re.search(r"^pg_up 1$", exported(), re.MULTILINE)
+        # Where the container of the tools was asked nobody would answer.
+        on_server("docker", "stop", NAME)
+        eventually(lambda: "\npg_up 0\n" in exported(), "the exporter misses the server")
+        shown = on_server("docker", "inspect", EXPORTER) + on_server("cat", f"{OWN}/compose.yml")
+        assert on_server("cat", PASSWORD) not in shown
+    finally:
+        on_server("docker", "start", NAME)
+        ours = f"label=com.docker.compose.project={PROJECT}"
+        on_server("sh", "-c", f"docker ps -aq --filter {ours} | xargs -r docker rm -f")
 
 
 @proof

@@ -56,6 +56,15 @@ def test_an_endpoint_overrides(tmp_path: Path) -> None:
     assert "s3cret" not in repr(redis)
 
 
+def test_the_table_may_hold_the_endpoint_and_what_is_given_beside_it_counts() -> None:
+    told = {"host": "cache.example.com", "port": 6380}
+    table = {**TABLE, "redis": {**TABLE["redis"], "endpoint": told}}
+    (redis,), _host = parse_table(table, ["redis"], {})
+    assert (redis.endpoint.host, redis.port, redis.managed) == ("cache.example.com", 6380, True)
+    (redis,), _host = parse_table(table, ["redis"], {"redis": {"port": 6390}})
+    assert (redis.endpoint.host, redis.port) == ("cache.example.com", 6390)
+
+
 @pytest.mark.parametrize(
     ("table", "only", "endpoints", "message"),
     [
