@@ -104,3 +104,21 @@ def test_a_tag_of_digits_may_be_a_number(tmp_path: Path) -> None:
     answer = health(tmp_path, "-e", json.dumps({"deploy_version": 1.1}), name="deploy")
     assert answer.report["verdict"] == "refused", answer.output
     assert "quote in YAML and JSON what looks like a number" in answer.report["headline"]
+
+
+def test_half_a_load_balancer_is_refused(tmp_path: Path) -> None:
+    tasks = tmp_path / "out.yml"
+    tasks.write_text("[]\n")
+    answer = health(tmp_path, "-e", f"operation_drain_tasks={tasks}")
+    assert answer.code == 2, answer.output
+    assert answer.report["verdict"] == "refused", answer.output
+    assert "operation_readmit_tasks is" in answer.report["headline"]
+    both = {"operation_drain_tasks": str(tasks), "operation_readmit_tasks": "in.yml"}
+    answer = health(tmp_path, "-e", json.dumps(both))
+    assert "the whole paths of both files" in answer.report["headline"], answer.output
+
+
+def test_endpoint_of_a_service_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    answer = health(tmp_path, "-e", json.dumps({"health_endpoints": {"rediss": {"host": "x"}}}))
+    assert answer.code == 2, answer.output
+    assert "rediss has role=(missing)" in answer.report["headline"], answer.output
