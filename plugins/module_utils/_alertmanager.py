@@ -18,8 +18,10 @@ from . import _http, _metrics
 
 _GOOD = "alertmanager_config_last_reload_successful"
 _HASH = "alertmanager_config_hash"
-_TRIED = "alertmanager_notifications_total"
-_FAILED = "alertmanager_notifications_failed_total"
+# Requests: alertmanager_notifications_total counts a notification before it is sent, and its
+# failure only once all attempts are given up.
+_TRIED = "alertmanager_notification_requests_total"
+_FAILED = "alertmanager_notification_requests_failed_total"
 _MAX_BODY = 8 * 1024 * 1024
 
 
@@ -93,7 +95,7 @@ class Alertmanager:
         self._call("DELETE", f"/api/v2/silence/{quote(silence)}")
 
     def delivered(self) -> dict[str, tuple[float, float]]:
-        """Return how many notifications were tried and how many failed, by integration."""
+        """Return how many requests were made and how many of them failed, by integration."""
         text = self._ask("GET", "/metrics").body.decode("utf-8", "replace")
         counters = _metrics.samples(text, (_TRIED, _FAILED))
         found: dict[str, tuple[float, float]] = {}

@@ -111,10 +111,13 @@ def _post(url: str, body: Mapping[str, Any], timeout: float) -> None:
 
 def _mail(channel: Mapping[str, Any], message: Message, timeout: float) -> None:
     mail = EmailMessage()
-    mail["Subject"] = f"[{message.severity}] {message.subject}".replace("\n", " ")
-    mail["From"], mail["To"] = str(channel["from"]), str(channel["to"])
-    mail.set_content(message.text)
-    host, port = str(channel["host"]), int(channel.get("port") or _SMTP_PORT)
+    try:
+        mail["Subject"] = f"[{message.severity}] {message.subject}".replace("\n", " ")
+        mail["From"], mail["To"] = str(channel["from"]), str(channel["to"])
+        mail.set_content(message.text)
+        host, port = str(channel["host"]), int(channel.get("port") or _SMTP_PORT)
+    except ValueError as error:
+        raise NotifyError(f"it cannot be written: {error}") from error
     try:
         with smtplib.SMTP(host, port, timeout=timeout) as server:
             if channel.get("tls", True):

@@ -65,6 +65,20 @@ class ServerError(Exception):
     """A server that cannot be asked; the text is a whole sentence without its end."""
 
 
+def elsewhere(endpoint: _services.Endpoint) -> _postgres.Login:
+    """Return how to reach a server at an endpoint that has a host."""
+    user = endpoint.user or "postgres"
+    return _postgres.Login(
+        endpoint.host,
+        endpoint.port or 5432,
+        user,
+        endpoint.password,
+        endpoint.database or user,
+        endpoint.tls,
+        endpoint.ca_file,
+    )
+
+
 class PgServer:
     """A server in a container; its address is looked up anew, for a restart may change it."""
 

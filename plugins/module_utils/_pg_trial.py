@@ -25,6 +25,7 @@ _SCRIPT = f"""
 set -e
 mkdir -p {_COPY}/global
 cp "$1"/PG_VERSION "$1"/*.conf {_COPY}/
+for file in "$1"/*.crt "$1"/*.key; do if [ -f "$file" ]; then cp "$file" {_COPY}/; fi; done
 for folder in "$1"/*.d; do if [ -d "$folder" ]; then cp -R "$folder" {_COPY}/; fi; done
 cp "$1"/global/pg_control {_COPY}/global/
 chmod -R go-rwx {_COPY}
@@ -64,6 +65,9 @@ def shared_memory(  # noqa: PLR0917  # six facts, named by the one caller
     :raises NoTrialError: nobody can tell.
     """
     command = ["postgres", "-D", _COPY, "-c", f"data_directory={_COPY}"]
+    if not any(name.startswith("ssl") for name in settings):
+        # It would ask for certificates that may lie beside the copy.
+        command += ["-c", "ssl=off"]
     for one in (*fixed, *(f"{name}={value}" for name, value in settings.items())):
         command += ["-c", one]
     definition = {

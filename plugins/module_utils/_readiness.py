@@ -69,19 +69,34 @@ def fingerprints(
     return found
 
 
-def data(roles: Mapping[str, str], running: Iterable[str]) -> list[Check]:
+def unknown(found: Mapping[str, str], names: Sequence[str]) -> list[Check]:
+    """Judge whether there is something to compare: what nobody has is not the same."""
+    known = {one.rpartition(".")[2] for one in found}
+    return [
+        Check(
+            f"{name}.known",
+            MISSING,
+            f"no stateless service has {name} in its environment, so that it cannot be compared; "
+            "name what sessions are signed with in scaling_same",
+        )
+        for name in names
+        if name not in known
+    ]
+
+
+def data(roles: Mapping[str, str], local: Iterable[str]) -> list[Check]:
     """Judge where the data is.
 
     :param roles: the role of each service.
-    :param running: services that run in a container of this server.
+    :param local: services that have a container of their own on this server.
     """
-    here = set(running)
+    here = set(local)
     checks = []
     for service, role in roles.items():
         if role in _ELSEWHERE:
-            local = service in here
-            detail = _ELSEWHERE[role] if local else "it does not run on this server"
-            checks.append(Check(f"{service}.elsewhere", MISSING if local else READY, detail))
+            status = MISSING if service in here else READY
+            detail = _ELSEWHERE[role] if service in here else "it has no container on this server"
+            checks.append(Check(f"{service}.elsewhere", status, detail))
     return checks
 
 

@@ -26,6 +26,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _scaling,
     _scaling_state,
     _service_table,
+    _services,
     _sizes,
     _whole_file,
 )
@@ -37,6 +38,14 @@ from ansible_collections.carrental.ops.plugins.module_utils._sizes import Size
 _HASH = "com.docker.compose.config-hash"
 _STOP_SECONDS = 120
 _MB = 2**20
+# What may fail once something was changed.
+_ANY = (
+    _compose.ComposeError,
+    _proxy.ProxyError,
+    _rollout_run.RolloutError,
+    DockerError,
+    ScalingError,
+)
 
 
 class ScalingFailedError(Exception):
@@ -67,14 +76,14 @@ class Scaling:
         self.path = os.path.join(self.root, _compose.RELEASE_FILE)
         self.old_text = _read(self.path)
         # What is gone back to: not to the sizes of a run that was killed before it proved them.
-        unfinished = _scaling_state.unfinished(params["state_dir"])
-        self.before_text = self.old_text if unfinished is None else unfinished
+        self.unfinished = _scaling_state.unfinished(params["state_dir"])
+        self.before_text = self.old_text
         self.described = _service_table.by_alias(params["table"])
         self.sizes = self._wanted()
         self.actions: list[str] = []
         self.notes: list[str] = []
         self.measured: dict[str, Any] = {}
-        if unfinished is not None:
+        if self.unfinished is not None:
             self.notes.append(
                 "a run before wrote sizes and came to no end; what fails now goes back to before it"
             )
@@ -98,28 +107,27 @@ class Scaling:
 
     def _prove(self) -> None:
         # By this name a deploy sweeps what a run that was killed leaves.
-        folder = tempfile.mkdtemp(prefix=f"{_configuration.PREFIX}scale-")
+        try:
+            folder = tempfile.mkdtemp(prefix=f"{_configuration.PREFIX}scale-")
+        except OSError as error:
+            raise ScalingError(
+                f"Cannot write to {tempfile.gettempdir()}: {error.strerror}"
+            ) from error
         self._kept.callback(shutil.rmtree, folder, ignore_errors=True)
         plain = _compose.Project(self.root, self.project, tuple(self.params["files"]))
-        plain_services = _compose.services(plain.model()[0])
-        _scaling.require(self.given, plain_services, self.described)
-        pins = _compose.pinned(self.old_text)
-        built = [name for name, one in plain_services.items() if one.get("build")]
-        known = {name: one for name, one in self.sizes.items() if name in plain_services}
-        self.text = self.old_text
-        if known != _sizes.read(self.old_text):
-            self.text = _compose.override(pins, built, known)
-        candidate = os.path.join(folder, _compose.RELEASE_FILE)
-        with open(candidate, "w", encoding="utf-8") as stream:
-            stream.write(self.text)
-        self.candidate = _compose.Project(
-            self.root, self.project, (*self.params["files"], candidate)
-        )
+        self.plain = _compose.services(plain.model()[0])
+        _scaling.require(self.given, self.plain, self.described)
+        self.text = self._with(self.sizes)
+        if self.unfinished is not None:
+            # Its sizes, and not its images: a release may have come since.
+            self.before_text = self._with(_sizes.read(self.unfinished))
+        self.candidate = self._candidate(folder, "after", self.text)
         self.model = self.candidate.model()[0]
         self.containers = self.engine.services(self.project)
         self.changed_text = self.text != self.old_text
         if self.text != self.before_text:
-            self._judge()
+            before = self._candidate(folder, "before", self.before_text)
+            self._judge(_compose.services(before.model()[0]))
         self.live = self._live()
         self.recreate = self._recreate()
         self.rollout = self._rollout()
@@ -127,54 +135,68 @@ class Scaling:
     def __exit__(self, *_raised: object) -> None:
         self._kept.close()
 
+    def _with(self, sizes: Mapping[str, Size]) -> str:
+        """Return the override with these sizes, and the images that it pins now."""
+        known = {name: one for name, one in sizes.items() if name in self.plain}
+        if known == _sizes.read(self.old_text):
+            return self.old_text
+        built = [name for name, one in self.plain.items() if one.get("build")]
+        return _compose.override(_compose.pinned(self.old_text), built, known)
+
+    def _candidate(self, folder: str, name: str, text: str) -> _compose.Project:
+        """Return the project as it would be with an override."""
+        path = os.path.join(folder, name, _compose.RELEASE_FILE)
+        try:
+            os.mkdir(os.path.dirname(path))
+            with open(path, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise ScalingError(f"Cannot write {path}: {error.strerror}") from error
+        return _compose.Project(self.root, self.project, (*self.params["files"], path))
+
     # What is wanted, and whether it fits.
 
-    def _replicas(self, name: str) -> int:
-        service = _compose.services(self.model)[name]
-        replicas = (service.get("deploy") or {}).get("replicas")
-        return int(replicas if replicas is not None else service.get("scale") or 1)
-
-    def _limits(self, name: str) -> Mapping[str, Any]:
-        service = _compose.services(self.model).get(name) or {}
-        resources = (service.get("deploy") or {}).get("resources") or {}
-        found = dict(resources.get("limits") or {})
-        found.setdefault("memory", service.get("mem_limit") or 0)
-        found.setdefault("cpus", service.get("cpus") or 0)
-        return found
-
     def _memory(self, name: str) -> int:
-        return int(self._limits(name).get("memory") or 0)
+        return _limits(_compose.services(self.model).get(name) or {})[0]
 
-    def _judge(self) -> None:
+    def _judge(self, before: Mapping[str, Any]) -> None:
         services = _compose.services(self.model)
-        replicas = {name: self._replicas(name) for name in services}
-        limits = {name: self._memory(name) // _MB for name in services}
-        besides = sum(
-            (self.engine.memory(one) or 0) // _MB
-            for one in self.containers
-            if one.running and not limits.get(one.service)
-        )
-        _scaling.room(limits, replicas, besides, int(self.engine.info["MemTotal"]) // _MB)
-        self._judge_connections(replicas)
+        replicas = {name: _replicas(one) for name, one in services.items()}
+        limits = {name: _limits(one)[0] // _MB for name, one in services.items()}
+        # What does not fit already may become less, though not yet little enough.
+        if _promised(services) > _promised(before):
+            besides = sum(
+                (self.engine.memory(one) or 0) // _MB
+                for one in self.containers
+                if one.running and not limits.get(one.service)
+            )
+            _scaling.room(limits, replicas, besides, int(self.engine.info["MemTotal"]) // _MB)
+        if any(count > _replicas(before.get(name) or {}) for name, count in replicas.items()):
+            self._judge_connections(replicas)
 
     def _judge_connections(self, replicas: Mapping[str, int]) -> None:
-        if not any(size.replicas for size in self.given.values()):
-            return
         service = self.params["database_service"]
         if find_spec(_postgres.LIBRARY) is None:
             self.notes.append("the connections were not counted: python3-psycopg2 is missing")
             return
         try:
-            server = _pg_server.PgServer(
-                self.engine, self.project, service, self.params["database"]
-            )
-            with server.session() as session:
+            with _pg_server.session(self._login(service), "carrental.ops scale") as session:
                 offered = int(session.settings()["max_connections"].setting)
         except (_pg_server.ServerError, DockerError) as error:
             self.notes.append(f"the connections were not counted: {error}")
             return
         pools, exporters = _pg_server.pools(self.engine, self.project, service)
         self.notes += _scaling.connections(pools, exporters, replicas, offered)
+
+    def _login(self, service: str) -> _postgres.Login:
+        """Return how to reach the database, which may be managed elsewhere."""
+        names = _service_table.aliases(self.params["table"])
+        known = [name for name, alias in names.items() if alias == service]
+        described, _host = _services.parse_table(self.params["table"], known, {})
+        if known and described[0].endpoint.host:
+            return _pg_server.elsewhere(described[0].endpoint)
+        database = self.params["database"]
+        return _pg_server.PgServer(self.engine, self.project, service, database).login()
 
     def _live(self) -> dict[str, list[Container]]:
         """Return the containers whose limits are changed while they run."""
@@ -316,12 +338,12 @@ class Scaling:
         hints = self._hints()
         if self.changed_text:
             self.step("write the sizes")
-            _scaling_state.begin(self.params["state_dir"], self.before_text)
-            _whole_file.write(self.path, self.text.encode(), 0o644)
+            try:
+                _scaling_state.begin(self.params["state_dir"], self.before_text)
+                _whole_file.write(self.path, self.text.encode(), 0o644)
+            except OSError as error:
+                raise ScalingError(f"Cannot write {self.path}: {error.strerror}") from error
             self.actions.append(f"wrote {_compose.RELEASE_FILE}")
-        before = {
-            one.id: _limits_of(one) for containers in self.live.values() for one in containers
-        }
         try:
             for name, containers in self.live.items():
                 self.step(f"limit {name}")
@@ -332,24 +354,15 @@ class Scaling:
                 self._recreate_one(name)
             self._switch()
         except _SwitchFailedError as error:
-            if not error.done["undone"]:
-                # What serves now was made by the new sizes; the next run goes on from there.
-                raise ScalingFailedError(
-                    str(error), undone=False, report=error.done["report"]
-                ) from error
-            self._undo(before, str(error).rstrip("."), error.done["report"])
-        except (
-            _compose.ComposeError,
-            _proxy.ProxyError,
-            _rollout_run.RolloutError,
-            DockerError,
-            ScalingError,
-        ) as error:
-            self._undo(before, str(error).rstrip("."), [])
+            self._undo(error.why, error.done["report"])
+        except _ANY as error:
+            self._undo(str(error), [])
         self.containers = self.engine.services(self.project)
-        waiting = self.pending()
-        _scaling_state.keep(self.params["state_dir"], waiting)
-        _scaling_state.end(self.params["state_dir"])
+        try:
+            _scaling_state.keep(self.params["state_dir"], self.pending())
+            _scaling_state.end(self.params["state_dir"])
+        except OSError as error:
+            self.notes.append(f"Cannot write to {self.params['state_dir']}: {error.strerror}")
         self.notes += hints
         return {
             **self._facts(),
@@ -387,31 +400,33 @@ class Scaling:
             if name == self.params["database_service"] and find_spec(_postgres.LIBRARY):
                 server = _Again(self.engine, self.project, name, self.params["database"])
                 prober = probing.enter_context(_gap.Prober(server.ask, 0.05))
-            for one in self.containers:
-                if one.service == name:
-                    # Longer than compose waits: a database that is killed has to recover.
-                    self.engine.stop(one.id, _STOP_SECONDS)
-            timeout = int(self.params["healthy_timeout"])
-            done = self._project().up(
-                [name],
-                dependencies=False,
-                recreate=True,
-                wait_timeout=timeout,
-                dry_run=False,
-                timeout=timeout + 60,
-            )
-            if done.rc != 0:
-                raise ScalingError(f"{name} does not come up: {_compose.up_error(done.stderr)}")
+            self._replace(name)
         if prober:
             self.measured[name] = prober.measured.as_dict()
         self.actions.append(f"recreated {name}")
 
+    def _replace(self, name: str) -> None:
+        """Have a container by the files that are there now."""
+        for one in self.engine.services(self.project):
+            if one.service == name and one.running:
+                # Longer than compose waits: a database that is killed has to recover.
+                self.engine.stop(one.id, _STOP_SECONDS)
+        timeout = int(self.params["healthy_timeout"])
+        done = self._project().up(
+            [name],
+            dependencies=False,
+            recreate=True,
+            wait_timeout=timeout,
+            dry_run=False,
+            timeout=timeout + 60,
+        )
+        if done.rc != 0:
+            raise ScalingError(f"{name} does not come up: {_compose.up_error(done.stderr)}")
+
     def _switch(self) -> None:
         services = list(self.rollout.services) if self.rollout else []
-        if not services:
-            return
-        rollout = self._new_rollout(self._project(), services)
-        if not rollout.foreseen()["changed"]:
+        rollout = self._new_rollout(self._project(), services) if services else None
+        if rollout is None or not rollout.foreseen()["changed"]:
             return
         rollout.step = self.step
         done = rollout.perform()
@@ -421,53 +436,62 @@ class Scaling:
         if done["failed"]:
             raise _SwitchFailedError(done)
 
-    def _undo(
-        self,
-        before: Mapping[str, Mapping[str, Any]],
-        why: str,
-        report: list[str],
-    ) -> None:
+    def _undo(self, why: str, report: list[str]) -> None:
+        """Bring everything to the sizes from before, whatever has which by now.
+
+        :raises ScalingFailedError: always.
+        """
         self.step("take the sizes back", why=why)
-        _whole_file.write(self.path, self.before_text.encode(), 0o644)
         said = []
-        for identity, limits in before.items():
+        for part in (self._override_back, self._limits_back, self._recreate_back, self._switch):
             try:
-                self.engine.limit(identity, self._lifted(limits))
-            except DockerError as error:
-                said.append(str(error))
-        for name in self.recreate:
-            try:
-                done = self._project().up(
-                    [name],
-                    dependencies=False,
-                    recreate=True,
-                    wait_timeout=int(self.params["healthy_timeout"]),
-                    dry_run=False,
-                    timeout=int(self.params["healthy_timeout"]) + 60,
-                )
-            except _compose.ComposeError as error:
-                said.append(str(error))
-                continue
-            if done.rc != 0:
-                said.append(_compose.up_error(done.stderr))
-        _scaling_state.end(self.params["state_dir"])
+                part()
+            except _ANY as error:
+                said.append(str(error).rstrip("."))
+        if not said:
+            _scaling_state.end(self.params["state_dir"])
         state = (
             f"Taking the sizes back failed too: {'; '.join(said)}"
             if said
             else "The sizes from before are in force"
         )
-        raise ScalingFailedError(f"{why}. {state}.", undone=not said, report=report)
+        raise ScalingFailedError(f"{why.rstrip('.')}. {state}.", undone=not said, report=report)
 
-    def _lifted(self, limits: Mapping[str, Any]) -> dict[str, Any]:
+    def _override_back(self) -> None:
+        try:
+            _whole_file.write(self.path, self.before_text.encode(), 0o644)
+        except OSError as error:
+            raise ScalingError(f"Cannot write {self.path}: {error.strerror}") from error
+
+    def _limits_back(self) -> None:
+        """Limit what runs by the files that are there now; a run before may have been killed."""
+        services = _compose.services(self._project().model()[0])
+        for one in self.engine.services(self.project):
+            if not self._is_live(one.service) or one.service not in self.sizes:
+                continue
+            host = one.raw.get("HostConfig") or {}
+            wanted = self._lifted(host, *_limits(services.get(one.service) or {}))
+            if any(host.get(name) != value for name, value in wanted.items()):
+                self.engine.limit(one.id, wanted)
+
+    def _recreate_back(self) -> None:
+        hashes = self._project().hashes()
+        self.containers = self.engine.services(self.project)
+        for name in self.recreate:
+            if self._stale(name, hashes):
+                self._replace(name)
+
+    def _lifted(self, host: Mapping[str, Any], memory: int, cpus: float) -> dict[str, Any]:
         """Return limits as the engine takes them back: by a zero it leaves what there is.
 
-        Where there was none a container gets all that the server has.
+        A container that is to have none and has one gets all that the server has.
         """
-        found = dict(limits)
-        if not found["Memory"]:
-            found |= {"Memory": int(self.engine.info.get("MemTotal") or 0), "MemorySwap": -1}
-        if not found["NanoCpus"]:
-            found["NanoCpus"] = int(self.engine.info.get("NCPU") or 1) * 10**9
+        found: dict[str, Any] = {}
+        if memory or host.get("Memory"):
+            found["Memory"] = memory or int(self.engine.info["MemTotal"])
+            found["MemorySwap"] = memory * 2 or -1
+        if cpus or host.get("NanoCpus"):
+            found["NanoCpus"] = round((cpus or int(self.engine.info["NCPU"])) * 1e9)
         return found
 
 
@@ -477,6 +501,8 @@ class _SwitchFailedError(ScalingError):
     def __init__(self, done: Mapping[str, Any]) -> None:
         super().__init__(str(done["msg"]))
         self.done = done
+        # Who serves is asked again once the sizes are taken back.
+        self.why = str(done["msg"]).removesuffix(str(done["state"])).strip()
 
 
 class _Again(_pg_server.PgServer):
@@ -499,9 +525,21 @@ def limit_in_force(engine: Engine, container: Container) -> int | None:
     return None
 
 
-def _limits_of(container: Container) -> dict[str, Any]:
-    host = container.raw.get("HostConfig") or {}
-    return {name: host.get(name) or 0 for name in ("Memory", "MemorySwap", "NanoCpus")}
+def _replicas(service: Mapping[str, Any]) -> int:
+    """Return how many containers a service of a compose model has."""
+    replicas = (service.get("deploy") or {}).get("replicas")
+    return int(replicas if replicas is not None else service.get("scale") or 1)
+
+
+def _limits(service: Mapping[str, Any]) -> tuple[int, float]:
+    """Return the bytes of memory and the cores that a compose model gives; 0 without a limit."""
+    limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
+    memory = limits.get("memory") or service.get("mem_limit") or 0
+    return int(memory), float(limits.get("cpus") or service.get("cpus") or 0)
+
+
+def _promised(services: Mapping[str, Any]) -> int:
+    return sum(_limits(one)[0] * _replicas(one) for one in services.values())
 
 
 def _read(path: str) -> str:

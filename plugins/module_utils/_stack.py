@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _backup_findings,
+    _balancer,
     _checks,
     _container_names,
     _containers,
@@ -123,7 +124,9 @@ def check_stack(request: Request) -> Health:
     if everything:
         checks += _stack_findings.besides(running, release)
         checks += _release_findings.left(running.surges)
-        checks += _scaling_state.cut_off(request.state_dir) if request.state_dir else []
+        if request.state_dir:
+            checks += _scaling_state.cut_off(request.state_dir)
+            checks += _balancer.left_out(request.state_dir)
     checks += _stack_findings.engine(running) + (release_checks if with_host else [])
     checks.sort(key=partial(_order, names))
     grouped = [*names, *(container.name for container in running.others)]

@@ -17,7 +17,11 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _pg_settings,
     _tuning_peers,
 )
-from ansible_collections.carrental.ops.plugins.module_utils._memory_budget import Demand, Server
+from ansible_collections.carrental.ops.plugins.module_utils._memory_budget import (
+    Demand,
+    Demanded,
+    Server,
+)
 from ansible_collections.carrental.ops.plugins.module_utils._pg_settings import Entry, Row, Step
 
 STATEMENTS = "pg_stat_statements"
@@ -27,6 +31,12 @@ _SECRET = re.compile(r"conninfo|passphrase", re.IGNORECASE)
 _PLACES = re.compile(
     r"port|listen_addresses|unix_socket_.*|(data|hba|ident|config)_(directory|file)"
 )
+
+
+# Nobody could book any more, though the server answers.
+_STOPS_WRITES = ("default_transaction_read_only", "synchronous_standby_names")
+
+_OFF = ("", "off", "false", "no", "0")
 
 
 class PlanError(Exception):
@@ -150,11 +160,34 @@ def _require_known(rows: Mapping[str, Row], given: Mapping[str, str]) -> None:
             raise PlanError(f"{name} can hold a password and is not set here; write it by hand")
         if _PLACES.fullmatch(name):
             raise PlanError(f"{name} says where the server is found, which is no matter of tuning")
+        if name in _STOPS_WRITES and given[name].strip().lower() not in _OFF:
+            raise PlanError(
+                f"{name} of {given[name]!r} can stop every write of a server that still answers, "
+                "which is no matter of tuning"
+            )
         if name in rows or ("." in name and _pg_settings.is_name(name)):
             continue
         near = difflib.get_close_matches(name, rows, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise PlanError(f"PostgreSQL has no setting {name}{hint}")
+
+
+def require_connections(rows: Mapping[str, Row], plan: Plan, opened: Demanded) -> None:
+    """Refuse fewer connections than the services open.
+
+    :param opened: what they open at any time.
+    :raises PlanError: some of them would be turned away.
+    """
+    row = rows["max_connections"]
+    wanted = next((step.wanted for step in plan.steps if step.name == row.name), None)
+    if wanted is None:
+        return
+    count = int(_pg_settings.normal(row, wanted))
+    if count < min(opened.needed, int(row.setting)):
+        raise PlanError(
+            f"max_connections of {count} is less than the services open: {opened.sentence}, "
+            f"{opened.needed - count} too few. Lower connection_limit in DATABASE_URL first"
+        )
 
 
 def _with_given_connections(rows: Mapping[str, Row], server: Server, wish: Wish) -> Server:

@@ -107,7 +107,9 @@ class Tuner:
         options = self.options
         if options.connections:
             said = f"{options.connections}, as given"
-            return _memory_budget.Demanded(options.connections, options.connections, said)
+            found = _memory_budget.Demanded(options.connections, options.connections, said)
+            self.opened = found
+            return found
         pools, exporters = _pg_server.pools(self.engine, options.project, options.service)
         if not pools:
             raise PlanError(
@@ -120,6 +122,8 @@ class Tuner:
                     f"{pool.service} has no connection_limit in its URL: {pool.size} are assumed, "
                     "Prisma's own default"
                 )
+        # At any time, without the second container that a switch brings.
+        self.opened = _memory_budget.connections(pools, exporters, overlap=False)
         return _memory_budget.connections(pools, exporters)
 
     # The plan.
@@ -160,7 +164,9 @@ class Tuner:
             return _tuning_plan.build_undo(
                 rows, entries, server, self.last.before, restart=self.wish.restart
             )
-        return _tuning_plan.build(rows, entries, server, self.wish)
+        plan = _tuning_plan.build(rows, entries, server, self.wish)
+        _tuning_plan.require_connections(rows, plan, self.opened)
+        return plan
 
     def _described(self, facts: Mapping[str, Any]) -> _memory_budget.Server:
         limit, cores = _pg_server.limits(self.server.container, self.engine)
@@ -192,7 +198,8 @@ class Tuner:
 
         :raises PlanError: it would not start, or asks for more memory than there is.
         """
-        if not plan.restarts:
+        # What a reload takes the next start takes, too, and would fail on.
+        if not plan.restarts and (self.options.undo or not plan.steps):
             return
         kept = _pg_auto_conf.read(self.engine, self.server.id, self._folder)
         container = self.server.container
@@ -436,12 +443,15 @@ class Tuner:
 
         :param restart: whether values that only a start takes may be in force.
         """
+        if not restart and self.server.container.running:
+            # A session that fails, or a server that is busy, is no reason to stop it.
+            _pg_auto_conf.put_back(self.engine, self.server.id, kept)
+            self.engine.signal(self.server.id, "HUP")
+            with suppress(ServerError):
+                _pg_server.await_answer(self.server, _RELOADED_SECONDS)
+                return
         if not self.server.ask():
             _pg_auto_conf.put_back(self.engine, self.server.id, kept)
-            if not restart:
-                with self.server.session() as session:
-                    session.run("SELECT pg_reload_conf()")
-                return
             self.engine.restart(self.server.id, self.options.stop_timeout)
         else:
             # The engine would start it again in the middle of the writing.

@@ -370,7 +370,9 @@ class Monitoring:
         due = self._due(changes, running)
         if not self.check:
             self._pull(proved, operation)
-            self._judge(proved, due)
+        self._judge(proved, due)
+        if not self.check:
+            self._keep(changes)
         self._secret_files(running, operation)
         self._networks(running, operation)
         self.actions += [f"write {one.path} ({one.action})" for one in changes]
@@ -378,13 +380,15 @@ class Monitoring:
             self.actions += [f"reload {one.service}" for one in due if one.service in running]
             self._into_containers(running, operation)
             return
-        self._write(proved, changes, operation)
+        if changes:
+            operation.step("write monitoring", files=[one.path for one in changes])
+            _configuration_write.apply(proved)
         try:
             for reader in due:
                 if reader.service in running:
                     operation.step(f"reload {reader.service}")
                     self.actions.append(self._reload(reader, running[reader.service]))
-        except _monitoring.MonitoringError as error:
+        except (_monitoring.MonitoringError, _docker.DockerError) as error:
             self._back(proved, changes, running, error)
         self._into_containers(running, operation)
 
@@ -415,6 +419,11 @@ class Monitoring:
 
     def _judge(self, proved: _configuration.Candidate, due: list[_monitoring_apply.Reader]) -> None:
         wanted = {reader.service for reader in due}
+        for name in sorted(wanted) if self.check else ():
+            image = str(_compose.services(proved.model).get(name, {}).get("image") or "")
+            if image and self.engine.image(image) is None:
+                self.notes.append(f"{name} does not judge its files before {image} is pulled.")
+                wanted.discard(name)
         services: dict[str, dict[str, Any]] = {
             name: {"action": _plan.KEEP, "mounts": sorted(proved.mounted.get(name, {}))}
             for name in wanted
@@ -461,12 +470,8 @@ class Monitoring:
                     operation.step(f"connect {service} to {network}")
                     self.engine.connect(network, container.id, [service])
 
-    def _write(
-        self,
-        proved: _configuration.Candidate,
-        changes: list[_configuration.Change],
-        operation: _operation_work.Operation,
-    ) -> None:
+    def _keep(self, changes: list[_configuration.Change]) -> None:
+        """Note whose files they are, and keep what they replace."""
         if self.params["own"] and self.params["state_dir"]:
             try:
                 _owned.claim(self.params["state_dir"], self.params["dest"], self.texts)
@@ -477,8 +482,6 @@ class Monitoring:
                 ) from error
         if changes:
             self.previous = _monitoring_apply.keep_previous(changes, self.params["previous"])
-            operation.step("write monitoring", files=[one.path for one in changes])
-            _configuration_write.apply(proved)
 
     def _reload(self, reader: _monitoring_apply.Reader, container: _docker.Container) -> str:
         timeout = float(self.params["timeout"])
@@ -489,7 +492,7 @@ class Monitoring:
         proved: _configuration.Candidate,
         changes: list[_configuration.Change],
         running: Mapping[str, _docker.Container],
-        error: _monitoring.MonitoringError,
+        error: Exception,
     ) -> None:
         """Put the old files back, let everything read them, and fail."""
         _monitoring_apply.undo(proved, changes)
@@ -498,7 +501,7 @@ class Monitoring:
                 with contextlib.suppress(_docker.DockerError):
                     self.engine.signal(running[reader.service].id, "HUP")
         raise _monitoring.MonitoringError(
-            f"{error}. The old files are back, and are read again."
+            f"{str(error).rstrip('.')}. The old files are back, and are read again."
         ) from error
 
     def _into_containers(
@@ -586,6 +589,13 @@ def main() -> None:
         result = monitoring.go()
     except EXPECTED as error:
         run.fail(str(error), actions=monitoring.actions if monitoring else [])
+    except OSError as error:
+        done = monitoring.actions if monitoring else []
+        run.fail(
+            f"Cannot write {error.filename}: {error.strerror}. "
+            + (f"Done by then: {'; '.join(done)}." if done else "Nothing was changed."),
+            actions=done,
+        )
     run.exit(result)
 
 

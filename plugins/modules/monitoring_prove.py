@@ -57,6 +57,13 @@ options:
       The integrations by which an alert of each of O(severities) has to be delivered, one entry for each channel.
     type: dict
     default: {}
+  shared:
+    description:
+      - Integrations by which Alertmanager also tells others, all the time, as a dead man's switch. Of
+        these no request may fail meanwhile.
+    type: list
+    elements: str
+    default: []
   metrics_dir:
     description: Directory of the text files with metrics.
     type: path
@@ -163,6 +170,12 @@ def prove(manager: _alertmanager.Alertmanager, params: dict[str, Any]) -> dict[s
     """Raise the alerts, wait until they arrived, and end them."""
     path = os.path.join(params["metrics_dir"], _FILE)
     wanted = {one: list(params["expected"].get(one) or []) for one in params["severities"]}
+    deaf = [one for one in wanted if not wanted[one]]
+    if deaf:
+        raise _monitoring.MonitoringError(
+            f"Nobody hears of {', '.join(deaf)}: no channel has that severity, so no alert of it "
+            "can arrive. Name a channel for it, or prove a severity that has one."
+        )
     arrived: dict[str, dict[str, float]] = {}
     try:
         # One after the other: the counters do not tell whose delivery they counted.
@@ -191,12 +204,13 @@ def wait(
     """Return after how many seconds it was delivered by each integration.
 
     Alertmanager counts by integration and not by receiver: as many have to arrive as there are
-    channels of one, and none may fail, for another receiver's success could hide it.
+    channels of one. Where others are told by it all the time (``shared``) none may fail, for their
+    success could hide it. Both counters are read twice, for one is written after the other.
     """
     found: dict[str, float] = {}
     failures: dict[str, int] = {}
     channels = Counter(integrations)
-    fired = False
+    fired, good = False, set[str]()
     while True:
         took = time.monotonic() - began
         alerts = [one for one in manager.alerts(ALERT) if one["labels"]["severity"] == severity]
@@ -206,8 +220,12 @@ def wait(
             tried = now.get(kind, (0, 0))[0] - before.get(kind, (0, 0))[0]
             failed = now.get(kind, (0, 0))[1] - before.get(kind, (0, 0))[1]
             failures[kind] = int(failed)
-            if tried - failed >= count and not failed and kind not in found:
-                found[kind] = round(took, 1)
+            if tried - failed < count or (failed and kind in params["shared"]):
+                good.discard(kind)
+            elif kind in good:
+                found.setdefault(kind, round(took, 1))
+            else:
+                good.add(kind)
         if fired and len(found) == len(channels):
             return found
         if took > params["timeout"]:
@@ -239,6 +257,7 @@ def main() -> None:
             "settle": {"type": "int", "default": 45},
             "severities": {"type": "list", "elements": "str", "default": []},
             "expected": {"type": "dict", "default": {}},
+            "shared": {"type": "list", "elements": "str", "default": []},
             "metrics_dir": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 240},
         },

@@ -150,16 +150,7 @@ def login(params: dict[str, object]) -> _postgres.Login:
         password=_services.read_secret(given["password_file"]) if "password_file" in given else "",
     )
     if endpoint.host:
-        user = endpoint.user or "postgres"
-        return _postgres.Login(
-            endpoint.host,
-            endpoint.port,
-            user,
-            endpoint.password,
-            endpoint.database or user,
-            endpoint.tls,
-            endpoint.ca_file,
-        )
+        return _pg_server.elsewhere(endpoint)
     server = _pg_server.PgServer(
         _engine.Engine(), str(params["project_name"]), str(params["service"]), endpoint.database
     )

@@ -107,6 +107,10 @@ def static_files(
         return [_readiness.Check("static_files.cached", _readiness.MISSING, str(error))]
 
 
+def _elsewhere(table: _service_table.Table, service: str) -> bool:
+    return bool((table.get(service, {}).get("endpoint") or {}).get("host"))
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -123,12 +127,17 @@ def main() -> None:
     roles = {name: str(one.get("role")) for name, one in table.items()}
     try:
         engine = _engine.Engine()
-        containers = [one for one in engine.services(params["project"]) if one.running]
-        stateless = [one for one in containers if roles.get(one.service) == "stateless"]
-        checks = _readiness.data(roles, [one.service for one in containers])
+        containers = engine.services(params["project"])
+        stateless = [
+            one for one in containers if one.running and roles.get(one.service) == "stateless"
+        ]
+        # One that is stopped is here too; one that only has the tools is not.
+        here = [one.service for one in containers if not one.tools_for]
+        checks = _readiness.data(roles, [name for name in here if not _elsewhere(table, name)])
         checks += _readiness.local_state(stateless)
         checks += static_files(engine, params["project"], params["table"], params["domain"])
         prints = _readiness.fingerprints(stateless, params["same"], params["project"])
+        checks += _readiness.unknown(prints, params["same"])
     except _docker.DockerError as error:
         module.fail_json(msg=f"{str(error).rstrip('.')}. Nothing was changed.")
     module.exit_json(

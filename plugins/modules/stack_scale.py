@@ -151,6 +151,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _rollout_run,
     _scaling,
     _scaling_run,
+    _services,
     _sizes,
 )
 
@@ -161,6 +162,7 @@ _EXPECTED = (
     _proxy.ProxyError,
     _rollout_run.RolloutError,
     _scaling.ScalingError,
+    _services.InputError,
     _sizes.SizeError,
 )
 

@@ -156,6 +156,23 @@ def test_a_test_alert_arrives_by_mail_and_by_webhook(gateway: str) -> None:
     assert re.search(r"^-r--------\s+1 65534 .* hook$", listed, re.MULTILINE), listed
 
 
+@proof
+def test_a_receiver_that_is_dead_is_no_receiver(gateway: str) -> None:
+    dead = {**channels(gateway)[1], "url": f"http://{gateway}:9/nobody"}
+    run = playbook(
+        "monitor",
+        carrental_channels=[channels(gateway)[0], dead],
+        monitoring_prove=True,
+        monitoring_prove_timeout=90,
+        monitoring_interval="3s",
+    )
+    assert run.code != 0, run.output
+    assert "not delivered by webhook (1 channels" in run.result["headline"], run.result
+    deaf = {**channels(gateway)[0], "severities": ["P3"]}
+    run = playbook("monitor", carrental_channels=[deaf], monitor_prove="true")
+    assert "Nobody hears of P1" in run.result["headline"], run.result
+
+
 def test_every_rule_fires_and_stays_quiet_in_promtool() -> None:
     cases = yaml.safe_load(on_server("cat", f"{OWN}/rules/alerts_test.yml"))["tests"]
     names = {tuple(one["name"].split()) for one in cases}

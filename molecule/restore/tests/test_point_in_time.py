@@ -367,6 +367,36 @@ def test_what_was_committed_before_a_gap_is_not_guessed() -> None:
     assert words()[-1] == "after the gap"
 
 
+def test_a_damaged_segment_of_the_log_is_not_passed() -> None:
+    assert backup().code == 0
+    write(1)
+    asked = "SELECT file_name, file_offset FROM pg_walfile_name_offset(pg_current_wal_insert_lsn())"
+    segment, offset = sql(asked, "postgres").split("|")
+    insert("in the segment")
+    moment = now()
+    insert("too late")
+    write(2)
+    named = (segment, f"{segment}.gz")
+    eventually(lambda: not set(files("archive")).isdisjoint(named), "the segment arrived")
+    name = next(one for one in files("archive") if one in named)
+    path = f"{store()}/archive/{name}"
+    size = int(on_server("stat", "-c", "%s", path))
+    place = size // 2 if name.endswith(".gz") else int(offset) + 40
+    on_server("cp", "-p", path, "/root/whole")
+    spoil = ("dd", "if=/dev/urandom", f"of={path}", "bs=1", f"seek={place}")
+    on_server(*spoil, "count=24", "conv=notrunc", "status=none")
+    try:
+        run = restore(moment)
+        assert run.code != 0, run.output
+        assert "Nothing was changed" in run.result["headline"], run.result
+        assert words()[-2:] == ["in the segment", "too late"]
+        assert on_server(*RECOVERIES) == ""
+    finally:
+        on_server("mv", "/root/whole", path)
+    assert restore(moment).code == 0
+    assert words()[-1] == "in the segment"
+
+
 def test_a_disk_that_is_too_full_stops_the_receiver_and_frees_the_database() -> None:
     free = int(on_server("df", "--output=avail", "-BM", BACKUPS).split()[-1].rstrip("M"))
     run = backup(backup_wal_min_free_mb=free * 2)

@@ -183,6 +183,46 @@ def test_a_limit_that_kills_is_taken_back() -> None:
     assert limit("api") == 256
 
 
+@proof
+def test_a_limit_that_kills_what_has_a_gap_is_taken_back() -> None:
+    """Its old container is gone by then."""
+    replicas(1)
+    before = on_server("cat", OVERRIDE)
+    run = scale(
+        carrental_services={"api": {"overlap": False}},
+        scaling_limits={"api": {"memory": "8M"}},
+        scaling_healthy_timeout=30,
+    )
+    assert run.result["verdict"] == "rolled_back", run.output
+    assert on_server("cat", OVERRIDE) == before
+    assert fetch("/api/v1/health")[0] == 200
+    assert limit("api") == 256
+
+
+@proof
+def test_what_a_killed_scaling_left_brings_no_old_release_back() -> None:
+    replicas(1)
+    with stop_at("api: replace"):
+        controller = Started("scale", scaling_limits={"api": {"memory": "300M"}})
+        pid = wait_stopped("api: replace", controller)
+        on_server("kill", "-9", str(pid))
+        controller.kill()
+    go_on()
+    newer = {"deploy_version": release("v2"), "deploy_watch": False}
+    run = playbook("deploy", operation_ttl=1, operation_wait=60, **newer)
+    assert run.code == 0, run.output
+    run = scale(scaling_limits={"api": {"memory": "8M"}}, scaling_healthy_timeout=30)
+    assert run.result["verdict"] == "rolled_back", run.output
+    pinned = inspect("api", "{{.Config.Image}}")
+    assert json.loads(fetch("/api/v1/health")[1])["version"] == release("v2")
+    assert pinned in on_server("cat", OVERRIDE)
+    # The sizes from before the one that was killed are in force, in the file and in the container.
+    assert limit("api") == 256
+    again = playbook("deploy", **newer)
+    assert (again.result["verdict"], again.changed) == ("no_change", 0), again.output
+    assert playbook("deploy", deploy_version=release("v1"), deploy_watch=False).code == 0
+
+
 @pytest.mark.parametrize(
     ("extra", "said"),
     [

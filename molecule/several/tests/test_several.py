@@ -167,6 +167,8 @@ def test_server_that_is_not_taken_back_ends_the_release_and_the_next_run_takes_i
     assert versions() == {"test": release("v2"), "second": release("v1")}
     assert containers("second") == untouched
     assert (out_of_balancer(), marked()) == (["test"], ["test"])
+    run = playbook("health", inventory=INVENTORY)
+    assert "[WARN] This server is out of its load balancer" in run.output
 
     again = deploy("v2", **TOLD)
     assert again.code == 0, again.output

@@ -131,6 +131,45 @@ def test_a_library_that_is_not_there_is_refused_before_the_restart() -> None:
     nothing_left()
 
 
+@proof
+def test_what_only_the_next_start_would_fail_on_is_refused() -> None:
+    """The stock image has no certificate: a reload takes ssl, and no start."""
+    before = tree(reports=False)
+    run = playbook("tune", tuning_compute=False, tuning_settings={"ssl": "on"})
+    assert run.result["verdict"] == "refused", run.output
+    assert "would not start with these settings" in run.result["headline"]
+    assert sql("SHOW ssl") == "off"
+    assert tree(reports=False) == before
+
+
+@proof
+def test_what_breaks_every_session_is_taken_back_without_a_restart() -> None:
+    started = sql("SELECT pg_postmaster_start_time()")
+    run = playbook(
+        "tune", tuning_compute=False, tuning_settings={"session_preload_libraries": "nosuch"}
+    )
+    assert run.result["verdict"] == "rolled_back", run.output
+    assert sql("SHOW session_preload_libraries") == ""
+    assert sql("SELECT pg_postmaster_start_time()") == started
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_connections": "10"}, "less than the services open"),
+        ({"synchronous_standby_names": "elsewhere"}, "can stop every write"),
+        ({"default_transaction_read_only": "on"}, "can stop every write"),
+    ],
+)
+@proof
+def test_what_would_turn_customers_away_is_refused(settings: dict[str, str], said: str) -> None:
+    run = playbook(
+        "tune", tuning_compute=False, tuning_restart="if_needed", tuning_settings=settings
+    )
+    assert run.result["verdict"] == "refused", run.output
+    assert said in run.result["headline"]
+
+
 def test_a_server_that_does_not_return_has_its_settings_put_back() -> None:
     tuned()
     before = auto_conf(), setting("work_mem")
