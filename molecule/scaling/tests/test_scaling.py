@@ -208,7 +208,7 @@ def test_what_a_killed_scaling_left_brings_no_old_release_back() -> None:
         on_server("kill", "-9", str(pid))
         controller.kill()
     go_on()
-    newer = {"deploy_version": release("v2"), "deploy_watch": False}
+    newer: dict[str, Any] = {"deploy_version": release("v2"), "deploy_watch": False}
     run = playbook("deploy", operation_ttl=1, operation_wait=60, **newer)
     assert run.code == 0, run.output
     run = scale(scaling_limits={"api": {"memory": "8M"}}, scaling_healthy_timeout=30)

@@ -27,10 +27,10 @@ NAME = "carrental-several-balancer"
 # A file in it, called like a server, is how the balancer is told; see balancer.conf.
 OUT = REPO / ".build/several"
 MARK = "/opt/carrental/.ops/out-of-balancer"
-TASKS = REPO / "molecule/several"
+TASKS = REPO / "molecule/several/tasks"
 TOLD = {
-    "operation_drain_tasks": str(TASKS / "balancer_out.yml"),
-    "operation_readmit_tasks": str(TASKS / "balancer_in.yml"),
+    "operation_drain_tasks": str(TASKS / "out.yml"),
+    "operation_readmit_tasks": str(TASKS / "in.yml"),
 }
 # A service that must not run twice at once is away while it is replaced.
 GAP = {"carrental_services": {"api": {"overlap": False}}}
@@ -160,7 +160,7 @@ def test_release_that_does_not_work_returns_its_server() -> None:
 
 def test_server_that_is_not_taken_back_ends_the_release_and_the_next_run_takes_it() -> None:
     untouched = containers("second")
-    refused = {**TOLD, "operation_readmit_tasks": str(TASKS / "balancer_refuses.yml")}
+    refused = {**TOLD, "operation_readmit_tasks": str(TASKS / "refuses.yml")}
     run = deploy("v2", **refused)
     assert run.code != 0, run.output
     assert "the balancer refuses" in run.line("still out of the load balancer")
