@@ -203,13 +203,14 @@ def test_a_limit_that_kills_what_has_a_gap_is_taken_back() -> None:
 def test_what_a_killed_scaling_left_brings_no_old_release_back() -> None:
     replicas(1)
     with stop_at("api: replace"):
-        controller = Started("scale", scaling_limits={"api": {"memory": "300M"}})
+        dies: dict[str, Any] = {"operation_ttl": 5, "scaling_limits": {"api": {"memory": "300M"}}}
+        controller = Started("scale", **dies)
         pid = wait_stopped("api: replace", controller)
         on_server("kill", "-9", str(pid))
         controller.kill()
     go_on()
     newer: dict[str, Any] = {"deploy_version": release("v2"), "deploy_watch": False}
-    run = playbook("deploy", operation_ttl=1, operation_wait=60, **newer)
+    run = playbook("deploy", operation_wait=60, **newer)
     assert run.code == 0, run.output
     run = scale(scaling_limits={"api": {"memory": "8M"}}, scaling_healthy_timeout=30)
     assert run.result["verdict"] == "rolled_back", run.output
@@ -249,13 +250,13 @@ def test_killed_at_a_step_the_next_run_ends_it(step: str) -> None:
     replicas(1)
     wanted: dict[str, Any] = {"scaling_replicas": {"api": 2}}
     with stop_at(step):
-        controller = Started("scale", scaling_drain_timeout=10, **wanted)
+        controller = Started("scale", scaling_drain_timeout=10, operation_ttl=5, **wanted)
         pid = wait_stopped(step, controller)
         on_server("kill", "-9", str(pid))
         controller.kill()
     go_on()
     assert fetch("/api/v1/health")[0] == 200
-    run = scale(operation_ttl=1, operation_wait=60, **wanted)
+    run = scale(operation_wait=60, **wanted)
     assert run.code == 0, run.output
     assert len(containers("api")) == 2
     nothing_left()

@@ -292,13 +292,14 @@ def test_killed_at_a_step_the_next_run_ends_it(step: str) -> None:
     tuned()
     wanted = only(work_mem="3MB", max_connections="60")
     with stop_at(step):
-        controller = Started("tune", tuning_restart="if_needed", tuning_diagnose=False, **wanted)
+        how: dict[str, Any] = {"tuning_restart": "if_needed", "tuning_diagnose": False}
+        controller = Started("tune", operation_ttl=5, **how, **wanted)
         pid = wait_stopped(step, controller)
         on_server("kill", "-9", str(pid))
         controller.kill()
     go_on()
     assert setting("jit")  # it answers whatever was killed
-    run = tune(operation_ttl=1, operation_wait=60, **wanted)
+    run = tune(operation_wait=60, **wanted)
     assert run.code == 0, run.output
     assert (setting("work_mem"), setting("max_connections")) == ("3MB", "60")
     nothing_left()
