@@ -49,6 +49,18 @@ def query(expression: str) -> list[dict[str, Any]]:
     return found
 
 
+def active_targets() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ask(PROMETHEUS, "/api/v1/targets?state=active")["data"][
+        "activeTargets"
+    ]
+    return found
+
+
+def unread() -> list[str]:
+    """Targets that were not read the last time; a busy server may miss one."""
+    return [one["lastError"] for one in active_targets() if one["health"] != "up"]
+
+
 def in_force() -> str:
     return str(ask(PROMETHEUS, "/api/v1/status/config")["data"]["yaml"])
 
@@ -112,9 +124,8 @@ def test_rules_and_jobs_are_in_force_and_every_target_is_read() -> None:
     loaded = sorted(rule["name"] for group in active for rule in group["rules"])
     assert loaded == sorted(rule["alert"] for rule in rules())
     assert {"HighErrorRate", "SlowQueryRate", "DiskSpaceLow", "Watchdog"} <= set(loaded)
-    targets = ask(PROMETHEUS, "/api/v1/targets?state=active")["data"]["activeTargets"]
-    assert len(targets) > 12
-    assert [one for one in targets if one["health"] != "up"] == []
+    assert len(active_targets()) > 12
+    eventually(lambda: not unread(), "every target is read")
     status = ask(ALERTMANAGER, "/api/v2/status")["config"]["original"]
     assert [one for one in ("P1", "P2", "P3", "P4") if f"name: {one}" not in status] == []
     assert 'alertname="Watchdog"' in status
@@ -313,14 +324,19 @@ def test_what_stops_is_told_to_those_who_hear_of_it(
     def mailed() -> bool:
         return any(alert in one["subject"] for one in sinks.received("mail"))
 
-    with stopped(container):
-        eventually(mailed, f"{alert} is mailed", 300)
-        hooks = [
+    def hooked() -> list[str]:
+        return [
             one["labels"]["alertname"]
             for hook in sinks.received("webhook")
             for one in hook["body"].get("alerts", [])
         ]
-        assert (alert in hooks) == by_hook, hooks
+
+    with stopped(container):
+        eventually(mailed, f"{alert} is mailed", 300)
+        if by_hook:
+            eventually(lambda: alert in hooked(), f"{alert} is told by the webhook")
+        else:
+            assert alert not in hooked()
     eventually(lambda: alert not in firing(), f"{alert} ends", 300)
 
 
@@ -364,8 +380,8 @@ def test_a_stack_without_monitoring_gets_one(gateway: str) -> None:
     run = playbook("monitor", monitoring_prove=True, **without)
     assert run.code == 0, run.output
     assert set(run.result["proof"]["P1"]) == {"email", "webhook"}, run.result
-    targets = ask(PROMETHEUS, "/api/v1/targets?state=active")["data"]["activeTargets"]
-    assert [one for one in targets if one["health"] != "up"] == []
-    assert {"postgres", "redis", "node", "ops", "api"} <= {one["labels"]["job"] for one in targets}
+    eventually(lambda: not unread(), "every target is read")
+    jobs = {one["labels"]["job"] for one in active_targets()}
+    assert {"postgres", "redis", "node", "ops", "api"} <= jobs
     again = playbook("monitor", **without)
     assert (again.result["verdict"], again.changed) == ("no_change", 0), again.result
