@@ -163,7 +163,7 @@ def test_server_that_is_not_taken_back_ends_the_release_and_the_next_run_takes_i
     refused = {**TOLD, "operation_readmit_tasks": str(TASKS / "refuses.yml")}
     run = deploy("v2", **refused)
     assert run.code != 0, run.output
-    assert "the balancer refuses" in run.line("still out of the load balancer")
+    assert "the balancer refuses" in run.line("This server is still out")
     assert versions() == {"test": release("v2"), "second": release("v1")}
     assert containers("second") == untouched
     assert (out_of_balancer(), marked()) == (["test"], ["test"])
