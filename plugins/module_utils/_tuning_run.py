@@ -100,16 +100,16 @@ class Tuner:
         self.server = PgServer(engine, options.project, options.service, options.database)
         self.pending = _tuning_state.pending(options.state_dir)
         self.last = _tuning_state.last(options.state_dir)
-        self.demanded = self._connections()
+        # With the second container that a switch brings, and what is open at any time.
+        self.demanded, self.opened = self._connections()
         self._prober: _gap.Prober | None = None
 
-    def _connections(self) -> _memory_budget.Demanded:
+    def _connections(self) -> tuple[_memory_budget.Demanded, _memory_budget.Demanded]:
         options = self.options
         if options.connections:
             said = f"{options.connections}, as given"
             found = _memory_budget.Demanded(options.connections, options.connections, said)
-            self.opened = found
-            return found
+            return found, found
         pools, exporters = _pg_server.pools(self.engine, options.project, options.service)
         if not pools:
             raise PlanError(
@@ -122,9 +122,8 @@ class Tuner:
                     f"{pool.service} has no connection_limit in its URL: {pool.size} are assumed, "
                     "Prisma's own default"
                 )
-        # At any time, without the second container that a switch brings.
-        self.opened = _memory_budget.connections(pools, exporters, overlap=False)
-        return _memory_budget.connections(pools, exporters)
+        connections = _memory_budget.connections
+        return connections(pools, exporters), connections(pools, exporters, overlap=False)
 
     # The plan.
 

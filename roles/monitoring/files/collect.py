@@ -50,6 +50,7 @@ HELP = {
     "carrental_operation_last_verdict": "How the last operation of a kind ended.",
     "carrental_operation_last_timestamp_seconds": "When the last operation of a kind ended.",
     "carrental_lock_held_seconds": "For how long an operation has had the lock; 0 is free.",
+    "carrental_out_of_balancer_seconds": "For how long it is out of its load balancer; 0 is in.",
     "carrental_backup_expected": "Whether backups were ever made or planned here.",
     "carrental_collector_timestamp_seconds": "When this file was written.",
 }
@@ -238,6 +239,15 @@ def of_lock(state_dir: str, now: float) -> Iterator[Sample]:
     yield "carrental_lock_held_seconds", {"kind": kind}, max(now - began, 0.0)
 
 
+def of_balancer(state_dir: str, now: float) -> Iterator[Sample]:
+    """Yield for how long an operation has had the server out of its load balancer."""
+    try:
+        out = now - os.stat(os.path.join(state_dir, "out-of-balancer")).st_mtime
+    except OSError:
+        out = 0.0
+    yield "carrental_out_of_balancer_seconds", {}, max(out, 0.0)
+
+
 def of_backups(metrics_dir: str, backup_dir: str) -> Iterator[Sample]:
     """Yield whether backups are expected: one was made, one was measured, or one is planned."""
     made = glob.glob(f"{glob.escape(backup_dir)}/car_rental_backup_*")
@@ -297,6 +307,7 @@ def collect(options: argparse.Namespace) -> Iterator[Sample]:
     yield from of_release(record)
     yield from of_operations(options.state_dir)
     yield from of_lock(options.state_dir, now)
+    yield from of_balancer(options.state_dir, now)
     yield from of_backups(options.metrics_dir, options.backup_dir)
     yield "carrental_collector_timestamp_seconds", {}, now
 

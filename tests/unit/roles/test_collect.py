@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,6 +119,15 @@ def test_a_free_lock_is_held_by_nobody(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text('{"since": "1970-01-01T00:01:00Z", "kind": "deploy"}')
     ((_name, labels, value),) = collect.of_lock(str(tmp_path), 100.0)
     assert (labels, value) == ({"kind": "deploy"}, 40.0)
+
+
+def test_server_out_of_its_balancer_is_told_for_how_long(tmp_path: Path) -> None:
+    name = "carrental_out_of_balancer_seconds"
+    assert values(collect.of_balancer(str(tmp_path), 100.0)) == {name: 0.0}
+    mark = tmp_path / "out-of-balancer"
+    mark.touch()
+    os.utime(mark, (40.0, 40.0))
+    assert values(collect.of_balancer(str(tmp_path), 100.0)) == {name: 60.0}
 
 
 def test_backups_are_expected_once_there_was_one(tmp_path: Path) -> None:
