@@ -170,7 +170,7 @@ def _received(status: _wal_status.Status | None) -> bool:
     return bool(status and status.state == _wal_status.RECEIVING and status.fresh)
 
 
-def _without_log(source: _backup_database.Source, database: str) -> list[str]:
+def without_log(source: _backup_database.Source, database: str) -> list[str]:
     """Return what an operator has to know of tables that the log does not have."""
     rows = _restore_swap.Server(source).ask(_UNLOGGED, database)
     names = ", ".join(str(row["name"]) for row in rows)
@@ -208,7 +208,7 @@ def make(
         ) as found:
             last = found.last or "none since the base"
             lines.append(f"the last transaction in it: {last}")
-            lines += _without_log(found.source, wish.drill.database)
+            lines += without_log(found.source, wish.drill.database)
             at = _backups.stamp(_backups.moment(wish.moment))
             # It may have much less than the newest one has.
             asked = replace(wish.backup, reason=REASON, min_ratio=0, point_in_time=at)

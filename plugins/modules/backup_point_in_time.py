@@ -199,8 +199,10 @@ def work(run: _operation_module.OperationModule) -> dict[str, Any]:
         return {**result, "backup": made.as_dict(), "lines": lines}
     if run.module.check_mode:
         planned = _wal_point.plan(engine, source, wish)
+        # Those of now; what was unlogged at the moment is seen in what is recovered.
+        lines = planned.lines() + _wal_point.without_log(source, wish.drill.database)
         actions = [f"recover {wish.drill.database} to {wish.moment} beside it, and back that up"]
-        return {"changed": True, "backup": {}, "actions": actions, "lines": planned.lines()}
+        return {"changed": True, "backup": {}, "actions": actions, "lines": lines}
     with run.operation("restore") as operation:
         found = _wal_point.make(engine, source, wish, operation)
     return {

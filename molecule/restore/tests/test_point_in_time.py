@@ -191,6 +191,7 @@ def test_a_restore_brings_the_moment_back() -> None:
     assert f"can be restored to {moment}; nothing was changed" in run.result["headline"]
     assert any(one.startswith("base ") for one in run.result["lines"])
     assert any("MB are free" in one for one in run.result["lines"])
+    assert any("unlogged" in one and "public.sessions" in one for one in run.result["lines"])
     assert untouched() == before
     assert on_server(*RECOVERIES) == ""
 
