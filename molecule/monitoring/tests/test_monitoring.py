@@ -245,6 +245,19 @@ def test_a_broken_rule_never_reaches_prometheus() -> None:
 
 
 @proof
+def test_a_server_without_cron_is_refused_before_anything_is_changed() -> None:
+    before = written()
+    on_server("mv", "/usr/bin/crontab", "/usr/bin/crontab.away")
+    try:
+        run = playbook("monitor", monitoring_interval="20s")
+    finally:
+        on_server("mv", "/usr/bin/crontab.away", "/usr/bin/crontab")
+    assert run.code != 0
+    assert "run playbooks/bootstrap.yml" in run.result["headline"], run.result
+    assert written() == before
+
+
+@proof
 def test_old_files_are_back_when_prometheus_does_not_take_new_ones() -> None:
     before, had = written(), in_force()
     # It stands still: it gets the signal and reads nothing.
