@@ -25,6 +25,12 @@ PROJECT = "carrental-monitoring"
 OWN = "/opt/carrental/.ops/monitoring"
 EXPORTER = f"{PROJECT}-postgres-exporter-1"
 EXPORTERS = ("node", "postgres", "redis")
+# No superuser: what docs/managed.md says is enough.
+ROLE = """
+CREATE ROLE carrental LOGIN CREATEDB PASSWORD '{password}';
+GRANT pg_monitor, pg_signal_backend TO carrental;
+CREATE DATABASE carrental OWNER carrental;
+"""
 
 
 def sql(statement: str, database: str = "carrental") -> str:
@@ -66,17 +72,17 @@ def deploy(folder: str) -> Run:
 
 
 def start(network: str) -> None:
-    """Start a server that is no part of the stack, with the data of the stack."""
+    """Start a server outside the stack, with its data, and a role as a provider gives one."""
     env = on_server("cat", ENV)
     password = re.search(r"^POSTGRES_PASSWORD=(.+)$", env, re.MULTILINE)
     assert password
-    settings = {"USER": "carrental", "PASSWORD": password[1], "DB": "carrental"}
-    options = [f"--env=POSTGRES_{key}={value}" for key, value in settings.items()]
-    on_server(
-        "docker", "run", "-d", f"--name={NAME}", f"--network={network}", *options, "postgres:16"
-    )
+    options = [f"--network={network}", f"--env=POSTGRES_PASSWORD={password[1]}"]
+    on_server("docker", "run", "-d", f"--name={NAME}", *options, "postgres:16")
     ready = ("docker", "exec", NAME, "pg_isready", "-h", "127.0.0.1")
     eventually(lambda: "accepting" in on_server(*ready, check=False), "the other server answers")
+    as_provider = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres"]
+    role = ROLE.format(password=password[1].replace("'", "''"))
+    on_server("docker", "exec", "-i", NAME, *as_provider, stdin=role)
     load = f"docker exec -i {NAME} psql -XqU carrental -v ON_ERROR_STOP=1 carrental"
     on_server("sh", "-c", f"docker exec postgres pg_dump -U carrental carrental | {load}")
     on_server("install", "-m", "600", "-o", "deploy", "/dev/stdin", PASSWORD, stdin=password[1])
@@ -105,6 +111,11 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         on_server("docker", "rm", "-f", "-v", NAME)
         on_server("rm", "-f", PASSWORD)
         assert back.code == 0, back.output
+
+
+@proof
+def test_the_tools_log_in_as_no_superuser() -> None:
+    assert sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'carrental'") == "f"
 
 
 @proof
