@@ -51,7 +51,7 @@ EXAMPLES = r"""
   carrental.ops.report_save:
     directory: /opt/carrental/.ops/reports
     operation: health
-    result: "{{ carrental_result }}"
+    result: "{{ carrental_outcome }}"
 """
 
 RETURN = r"""

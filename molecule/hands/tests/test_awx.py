@@ -195,3 +195,15 @@ def test_a_job_that_is_refused_fails_and_says_so_in_its_artifacts(tmp_path: Path
     code, artifacts, output = job(tmp_path, "playbooks/deploy.yml")
     assert code != 0
     assert artifacts["carrental_result"]["verdict"] == "refused", output
+
+
+@proof
+def test_the_next_job_of_a_workflow_does_its_own_work(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    code, handed, output = job(tmp_path, "playbooks/status.yml")
+    assert code == 0, output
+    # AWX gives the next job of a workflow what the one before it handed on, as extra variables.
+    code, artifacts, output = job(tmp_path, "playbooks/deploy.yml", **handed)
+    assert code != 0, output
+    assert artifacts["carrental_result"]["operation"] == "deploy"
+    assert artifacts["carrental_result"]["verdict"] == "refused", output
