@@ -93,6 +93,7 @@ def test_what_cannot_be_known_hides_nothing_else() -> None:
     assert run.line("alerts not known: no container of service alertmanager runs")
     assert run.line("MiB promised to containers")
     assert run.result["alerts"] == []
+    assert "no container of service alertmanager runs" in run.result["alerts_unknown"]
 
 
 @proof

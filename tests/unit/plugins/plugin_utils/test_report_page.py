@@ -86,6 +86,13 @@ def test_a_bare_result_is_a_page() -> None:
     assert "Timeline" not in html
 
 
+def test_alerts_that_nobody_could_ask_for_are_not_none() -> None:
+    assert "No alert fires." in page(alerts=[], alerts_unknown="")
+    html = page(alerts=[], alerts_unknown="alertmanager does not run")
+    assert "No alert fires." not in html
+    assert "Which alerts fire is not known: alertmanager does not run" in html
+
+
 def test_what_was_measured_otherwise_is_no_table_of_requests() -> None:
     assert "Requests during" not in page(measured={"longest_s": 1.2})
     told = {"api": {"requests": 212, "failed": 0, "longest_s": 0.0}}
