@@ -29,8 +29,15 @@ HEADER = """---
 # Written by awx/generate.py from the playbooks and the argument specifications of their roles.
 # Do not edit it: "make awx" writes it anew, and the tests compare it.
 """
-# What AWX asks in its own way, or what belongs into the inventory.
-NOT_ASKED = {"carrental_report_dir"}
+# What AWX asks in its own way, or what belongs into the inventory: the default of a question would
+# replace it there, answered or not.
+NOT_ASKED = {
+    "backup_format",
+    "carrental_report_dir",
+    "deploy_source",
+    "gate_level",
+    "host_firewall",
+}
 # Questions of a survey hold text; lists and dictionaries go into the extra variables.
 KINDS = {"str": "text", "path": "text", "raw": "text", "int": "integer", "float": "float"}
 LONGEST = 1024
@@ -92,7 +99,10 @@ def question(name: str, spec: dict[str, Any]) -> dict[str, Any] | None:
         {"min": 0, "max": LONGEST} if kind in ("str", "path", "raw") else {"min": 0, "max": 2**31}
     )
     shape = "password" if spec.get("no_log") else KINDS[kind]
-    return {**asked, "type": shape, "default": default, **limits}
+    # AWX gives the default of every question to the job, answered or not, an empty one too; over
+    # what the inventory says.
+    known = {} if default == "" else {"default": default}
+    return {**asked, "type": shape, **known, **limits}
 
 
 TARGET: dict[str, Any] = {

@@ -66,6 +66,12 @@ def test_kinds_of_questions(spec: dict[str, Any], kind: str) -> None:
     assert asked["type"] == kind
 
 
+def test_no_empty_default_replaces_what_the_inventory_says() -> None:
+    asked = generate.question("x", {"type": "str", "default": ""})
+    assert "default" not in asked
+    assert generate.question("x", {"type": "str", "default": "latest"})["default"] == "latest"
+
+
 def test_lists_and_dictionaries_are_left_to_extra_variables() -> None:
     assert generate.question("x", {"type": "dict"}) is None
     assert generate.question("x", {"type": "list"}) is None
