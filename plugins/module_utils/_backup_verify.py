@@ -32,7 +32,11 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class VerifyError(_backups.BackupError):
-    """A backup that is not to be relied on; the text is a whole sentence."""
+    """A backup that could not be proved; the text is a whole sentence."""
+
+
+class DamageError(VerifyError):
+    """A backup in which damage was found: it is not to be relied on."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def verify(
         ``docker exec -i <container> pg_restore``. Needed for ``.dump`` alone.
     :param expected: the rows of each table, as counted when it was made; those of its manifest
         unless told. The rows of an archive are only counted where nobody has counted them.
-    :raises VerifyError: it is damaged, cut or empty, or holds other rows than its manifest says.
+    :raises DamageError: it is damaged, cut or empty, or holds other rows than its manifest says.
+    :raises VerifyError: that could not be found out here.
     """
     file = backup.name.file
     if backup.name.encryption:
@@ -75,14 +80,8 @@ def verify(
         )
     started = time.monotonic()
     _require_kind(backup)
-    digest = sha256(backup.path)
-    manifest = backup.manifest
-    if manifest and digest != manifest.sha256:
-        raise VerifyError(
-            f"{file} is damaged: its sha256 is {digest[:12]}..., and was "
-            f"{manifest.sha256[:12]}... when it was made."
-        )
-    expected = expected or (manifest.tables if manifest else {})
+    digest = require_checksum(backup)
+    expected = expected or (backup.manifest.tables if backup.manifest else {})
     try:
         if backup.name.format == "dump" and expected:
             created = _read_archive(backup, restore, expected)
@@ -90,15 +89,29 @@ def verify(
         scan = _backup_scan.Scan()
         for piece in pieces(backup, restore):
             scan.feed(piece)
-    except VerifyError as error:
+    except DamageError as error:
         # pylint does not see through the import that it is an exception.
-        raise VerifyError(f"{file} is damaged: {error}") from error  # pylint: disable=bad-exception-cause
+        raise DamageError(f"{file} is damaged: {error}") from error  # pylint: disable=bad-exception-cause
     if scan.problem():
-        raise VerifyError(f"{file} is no whole backup: {scan.problem()}.")
+        raise DamageError(f"{file} is no whole backup: {scan.problem()}.")
     difference = compare(expected, scan.rows)
     if difference:
-        raise VerifyError(f"{file} does not hold what it should: {difference}.")
+        raise DamageError(f"{file} does not hold what it should: {difference}.")
     return Proof(digest, scan.rows, scan.created, time.monotonic() - started, scan.length)
+
+
+def require_checksum(backup: _backups.Backup) -> str:
+    """Return the sha256 of a backup, which has to be that of its manifest, if it has one.
+
+    :raises DamageError: it is another one.
+    """
+    digest = sha256(backup.path)
+    if backup.manifest and digest != backup.manifest.sha256:
+        raise DamageError(
+            f"{backup.name.file} is damaged: its sha256 is {digest[:12]}..., and was "
+            f"{backup.manifest.sha256[:12]}... when it was made."
+        )
+    return digest
 
 
 def pieces(backup: _backups.Backup, restore: Sequence[str]) -> Iterator[bytes]:
@@ -138,13 +151,13 @@ def _require_kind(backup: _backups.Backup) -> None:
         first = stream.read(len(_ARCHIVE))
     file = backup.name.file
     if not first:
-        raise VerifyError(f"{file} is no whole backup: it is empty.")
+        raise DamageError(f"{file} is no whole backup: it is empty.")
     if backup.name.zstd and first[:4] != _ZSTD:
-        raise VerifyError(f"{file} is not compressed by zstd: it begins with other bytes.")
+        raise DamageError(f"{file} is not compressed by zstd: it begins with other bytes.")
     if backup.name.format == "dump" and not backup.name.zstd and first != _ARCHIVE:
-        raise VerifyError(f"{file} is no archive of pg_dump: it does not begin with PGDMP.")
+        raise DamageError(f"{file} is no archive of pg_dump: it does not begin with PGDMP.")
     if backup.name.format == "sql.gz" and first[:2] != _GZIP:
-        raise VerifyError(f"{file} is not compressed by gzip: it begins with other bytes.")
+        raise DamageError(f"{file} is not compressed by gzip: it begins with other bytes.")
 
 
 def _sql_gz(path: str) -> Iterator[bytes]:
@@ -157,7 +170,7 @@ def _sql_gz(path: str) -> Iterator[bytes]:
                 try:
                     piece = decoder.decompress(data, 4 * _PIECE)
                 except zlib.error as error:
-                    raise VerifyError(f"gzip says {_reason(error)}.") from error
+                    raise DamageError(f"gzip says {_reason(error)}.") from error
                 if piece:
                     yield piece
                 data = decoder.unconsumed_tail
@@ -165,7 +178,7 @@ def _sql_gz(path: str) -> Iterator[bytes]:
                     data = decoder.unused_data
                     decoder, begun = zlib.decompressobj(31), False
     if begun:
-        raise VerifyError("it ends in the middle of a compressed block.")
+        raise DamageError("it ends in the middle of a compressed block.")
 
 
 def _reason(error: Exception) -> str:
@@ -182,9 +195,9 @@ def _read_archive(backup: _backups.Backup, restore: Sequence[str], expected: dic
         if rows and not any(f" TABLE DATA {table.replace('.', ' ', 1)} " in one for one in lines)
     ]
     if missing:
-        raise VerifyError(f"it has no data of {', '.join(missing[:5])}.")
+        raise DamageError(f"it has no data of {', '.join(missing[:5])}.")
     for _piece in _run(backup, [*restore, "-f", "/dev/null"]):
-        raise VerifyError("pg_restore printed something although it was told not to.")
+        raise DamageError("pg_restore printed something although it was told not to.")
     return len(lines)
 
 
@@ -197,13 +210,14 @@ def _run(backup: _backups.Backup, argv: Sequence[str], *, whole: bool = True) ->
     """Let pg_restore read an archive, and return what it prints.
 
     :param whole: it reads to the end; otherwise it may stop before.
-    :raises VerifyError: it found damage, or could not be started.
+    :raises DamageError: it found damage.
+    :raises VerifyError: it could not be started.
     """
     try:
         # Its first piece comes, or its end, when the container has started it.
         first, rest = _docker.begun(lambda: _begun(_run_once(backup, argv, whole=whole)))
     except _docker.NotBegunError as error:
-        raise VerifyError(str(error).rstrip(".")) from error
+        raise VerifyError(f"{backup.name.file} could not be read: {error}") from error
     yield from first
     yield from rest
 
@@ -235,8 +249,13 @@ def _run_once(backup: _backups.Backup, argv: Sequence[str], *, whole: bool) -> I
         said.seek(0)
         message = said.read(_PIECE).decode(errors="replace")
         _docker.require_begun(code, message)
-        if code != 0:
-            raise VerifyError(f"pg_restore ended with {code}: {_first(message)}.")
+        if code == 0:
+            return
+        said_why = f"pg_restore ended with {code}: {_first(message)}."
+        # pg_restore itself ends with 1. All else is a signal, or Docker that speaks of itself.
+        if code == 1 and "daemon" not in message:
+            raise DamageError(said_why)
+        raise VerifyError(f"{backup.name.file} could not be read: {said_why}")
 
 
 @contextmanager
@@ -247,7 +266,8 @@ def opened(backup: _backups.Backup, *, whole: bool = True) -> Iterator[IO[bytes]
 
     :param whole: it is read to its end; otherwise the reader may stop before.
 
-    :raises VerifyError: zstd is missing, or found damage.
+    :raises DamageError: zstd found damage.
+    :raises VerifyError: zstd is missing.
     """
     if not backup.name.zstd:
         with open(backup.path, "rb") as stream:
@@ -270,12 +290,12 @@ def opened(backup: _backups.Backup, *, whole: bool = True) -> Iterator[IO[bytes]
             process.wait()
             # pg_restore stumbles over what zstd could not read; one that nobody reads from any
             # more is ended by SIGPIPE, which is no finding of its own.
-            if isinstance(error, VerifyError) and process.returncode > 0:
-                raise VerifyError(_of_zstd(process.returncode, said)) from error
+            if isinstance(error, DamageError) and process.returncode > 0:
+                raise DamageError(_of_zstd(process.returncode, said)) from error
             raise
         process.stdout.close()
         if process.wait() > 0 or (whole and process.returncode != 0):
-            raise VerifyError(_of_zstd(process.returncode, said))
+            raise DamageError(_of_zstd(process.returncode, said))
 
 
 def _of_zstd(code: int, said: IO[bytes]) -> str:

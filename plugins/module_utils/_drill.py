@@ -244,7 +244,7 @@ def _try(
         try:
             proof = restore.read(plain)
         except _restore.RestoreError as error:
-            if isinstance(error.__cause__, _backup_verify.VerifyError):
+            if isinstance(error.__cause__, _backup_verify.DamageError):
                 _backups.distrust(backup, str(error.__cause__))
             raise
         with server.session() as session:

@@ -43,6 +43,8 @@ options:
       - V(present) makes a backup.
       - V(verified) reads the backup O(backup) to its end once more. One without a manifest, as other
         scripts leave it, gets one, and is as good as any other from then on.
+      - Of an encrypted one only the checksum is compared; that it was read before it was encrypted still
+        counts.
     type: str
     choices: [present, verified]
     default: present
