@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -130,7 +131,7 @@ def save(
     outcome = Outcome(name, True, files, contents.skipped + skipped)
     mark = _config_archive.fingerprint(wish.root, contents, beside)
     newest = _newest(wish)
-    if newest and newest["fingerprint"] == mark and newest["recipients"] == len(wish.recipients):
+    if newest and newest["fingerprint"] == mark and newest.get("keys") == _keys(wish):
         outcome.file, outcome.changed, outcome.bytes = newest["file"], False, newest["bytes"]
     if check:
         return outcome
@@ -139,6 +140,12 @@ def save(
         outcome.bytes = _write(wish, outcome, contents, beside, mark)
     outcome.removed = _prune(wish, now)
     return outcome
+
+
+def _keys(wish: Wish) -> str:
+    """Return a hash of what it is encrypted with: after another key it has to be made anew."""
+    told = json.dumps([wish.encryption, sorted(one.strip() for one in wish.recipients)])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _newest(wish: Wish) -> dict[str, Any]:
@@ -175,7 +182,7 @@ def _write(
             "bytes": size,
             "sha256": digest,
             "fingerprint": mark,
-            "recipients": len(wish.recipients),
+            "keys": _keys(wish),
             "files": outcome.files,
             "skipped": outcome.skipped,
         }
