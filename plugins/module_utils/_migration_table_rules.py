@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._migration_findings import DESTRUCTIVE, LOCKING, Effect, Known
-from ._sql_statements import Token, Words, calls, names_after, outer, outer_words, parts
+from ._sql_statements import OPEN, Token, Words, calls, names_after, outer, outer_words, parts
 
 _CONSTRAINTS = ("check", "unique", "primary", "foreign", "exclude")
 _SERIAL = frozenset({"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"})
@@ -131,6 +131,10 @@ def _add(words: Words, table: str, effect: Effect, known: Known) -> None:
 def _add_constraint(words: Words, table: str, effect: Effect, known: Known) -> None:
     rest = outer_words(words.rest)
     _references(words.rest, effect, known)
+    key = Words(words.rest)
+    if key.eats("primary", "key") and key.rest[:1] == [OPEN]:
+        key.at += 1
+        known.new.update(_not_null(table, column) for column in key.names())
     if "valid" in rest or ("using" in rest and "index" in rest and "exclude" not in rest):
         return
     index = words.sees("unique") or words.sees("primary") or words.sees("exclude")
@@ -159,12 +163,12 @@ def _add_column(words: Words, column: str, table: str, effect: Effect, known: Kn
     fills = serial or generated or bool(default)
     required = ("not" in rest and "null" in rest) or "primary" in rest
     known.columns.setdefault(table, {})[column] = fills
+    known.new.discard(_not_null(table, column))
+    if required or serial or "identity" in rest:
+        known.new.add(_not_null(table, column))
     _references(definition, effect, known)
     if required and not fills:
-        why = (
-            f"the release before does not fill {table}.{column}, so it cannot insert; and it fails "
-            "where rows exist"
-        )
+        why = f"{_not_filled(table, column)}; and it fails where rows exist"
         effect.says("add_not_null_column", DESTRUCTIVE, why)
     elif serial or generated or [one for one in calls(default) if one not in _STABLE]:
         why = f"each row of {table} is written anew, and nobody reads or writes it meanwhile"
@@ -172,6 +176,15 @@ def _add_column(words: Words, column: str, table: str, effect: Effect, known: Kn
     if "unique" in rest or "primary" in rest or "check" in rest:
         why = f"each row of {table} is checked, and nobody reads or writes the table meanwhile"
         effect.locks("add_constraint", why, quick=known.quick(table))
+
+
+def _not_null(table: str, column: str) -> str:
+    """The constraint that makes a column required, by the name that PostgreSQL 18 gives it."""
+    return f"{table}_{column}_not_null"
+
+
+def _not_filled(table: str, column: str) -> str:
+    return f"the release before does not fill {table}.{column}, so it cannot insert"
 
 
 def _default(definition: Sequence[Token]) -> list[Token]:
@@ -213,9 +226,14 @@ def _column(words: Words, column: str, table: str, effect: Effect, known: Known)
         if added.get(column):
             why = f"each row of {table} is checked, and nobody reads or writes the table meanwhile"
             effect.locks("set_not_null", why, quick=known.quick(table))
+            known.new.add(_not_null(table, column))
         else:
             why = f"the release before may leave {table}.{column} empty, which is refused then"
             effect.says("set_not_null", DESTRUCTIVE, why)
+    elif words.eats("drop", "not", "null"):
+        known.new.discard(_not_null(table, column))
+    elif words.eats("drop", "default") or words.eats("set", "default", "null"):
+        _drop_default(column, table, effect, known)
     elif words.eats("drop", "identity") or words.eats("drop", "expression"):
         why = f"{table}.{column} does not fill itself any more, on which the release before relies"
         effect.says("drop_generation", DESTRUCTIVE, why)
@@ -223,3 +241,18 @@ def _column(words: Words, column: str, table: str, effect: Effect, known: Known)
         effect.unknown(f"numbers of {table}.{column} may be given twice")
     elif not words.eats_one_of("set", "drop", "reset", "add"):
         effect.unknown(f"what this does to {table}.{column} is not known here")
+
+
+def _drop_default(column: str, table: str, effect: Effect, known: Known) -> None:
+    added = known.columns.get(table, {})
+    if column not in added:
+        why = (
+            f"the release before may leave {table}.{column} out when it inserts, which then fails "
+            "or stores NULL; drop the default one release later, unless that release fills it "
+            "itself, as Prisma does for @default(uuid()) and @updatedAt"
+        )
+        effect.says("drop_default", DESTRUCTIVE, why)
+    elif _not_null(table, column) in known.new:
+        effect.says("add_not_null_column", DESTRUCTIVE, _not_filled(table, column))
+    else:
+        added[column] = False

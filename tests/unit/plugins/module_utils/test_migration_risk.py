@@ -56,6 +56,8 @@ def judge(sql: str, **known: object) -> tuple[str, list[str]]:
         ("ALTER TABLE big ADD a int NOT NULL DEFAULT NULL", "add_not_null_column"),
         ("ALTER TABLE big ADD COLUMN a uuid PRIMARY KEY", "add_not_null_column"),
         ("ALTER TABLE big ALTER a DROP IDENTITY", "drop_generation"),
+        ('ALTER TABLE "big" ALTER COLUMN "id" DROP DEFAULT', "drop_default"),
+        ("ALTER TABLE big ALTER a SET DEFAULT NULL", "drop_default"),
         ("ALTER TABLE big DETACH PARTITION big_2025", "detach_partition"),
         ("ALTER TABLE big ENABLE ROW LEVEL SECURITY", "row_security"),
         ("ALTER TYPE state RENAME VALUE 'a' TO 'b'", "enum_rename_value"),
@@ -139,7 +141,12 @@ def test_locking(sql: str, kind: str) -> None:
         "ALTER TABLE big ADD COLUMN a timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)",
         "ALTER TABLE big ADD COLUMN IF NOT EXISTS a varchar(20) DEFAULT 'x'::varchar(20)",
         "ALTER TABLE big ADD COLUMN a text[] DEFAULT ARRAY[]::text[]",
-        "ALTER TABLE big ALTER COLUMN a DROP NOT NULL, ALTER COLUMN b DROP DEFAULT",
+        "ALTER TABLE big ALTER COLUMN a DROP NOT NULL",
+        "ALTER TABLE big ADD COLUMN a int DEFAULT 1; ALTER TABLE big ALTER COLUMN a DROP DEFAULT",
+        "ALTER TABLE big ADD COLUMN a int NOT NULL DEFAULT 1;"
+        " ALTER TABLE big ALTER a DROP NOT NULL, ALTER a DROP DEFAULT",
+        "CREATE TABLE a (b int NOT NULL DEFAULT 1); ALTER TABLE a ALTER b DROP DEFAULT",
+        "ALTER TABLE big ALTER COLUMN a SET DEFAULT NULLIF(1, 2)",
         "ALTER TABLE big ALTER COLUMN a SET DEFAULT 5",
         "ALTER TABLE big ALTER COLUMN a SET STATISTICS 500",
         "ALTER TABLE big ADD CONSTRAINT c CHECK (a > 0) NOT VALID",
@@ -183,6 +190,45 @@ def test_a_new_column_may_be_filled_and_closed_when_it_fills_itself() -> None:
         risk.DESTRUCTIVE,
         ["update", "set_not_null"],
     )
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "int NOT NULL DEFAULT 1",
+        "int DEFAULT 1; ALTER TABLE tiny ALTER a SET NOT NULL",
+        "uuid DEFAULT gen_random_uuid(); ALTER TABLE tiny ADD PRIMARY KEY (a)",
+        "serial",
+    ],
+)
+def test_a_required_column_whose_default_is_dropped_is_not_filled(column: str) -> None:
+    sql = f"ALTER TABLE tiny ADD COLUMN a {column}; ALTER TABLE tiny ALTER COLUMN a DROP DEFAULT"
+    found = risk.assess(sql, Known(tables=SIZES, lock_timeout=True))
+    assert [(one.kind, one.risk, one.why) for one in found.findings] == [
+        (
+            "add_not_null_column",
+            risk.DESTRUCTIVE,
+            "the release before does not fill tiny.a, so it cannot insert",
+        )
+    ]
+
+
+def test_a_new_column_that_lost_its_default_cannot_be_closed() -> None:
+    sql = "ALTER TABLE tiny ADD a int DEFAULT 1; ALTER TABLE tiny ALTER a DROP DEFAULT"
+    assert judge(f"{sql}; ALTER TABLE tiny ALTER a SET NOT NULL")[1] == ["set_not_null"]
+
+
+def test_what_prisma_drops_tells_what_to_do() -> None:
+    """As it writes when a default leaves the schema, for every column in one statement."""
+    sql = 'ALTER TABLE "big" ALTER COLUMN "id" DROP DEFAULT,\nALTER COLUMN "at" DROP DEFAULT;'
+    found = risk.assess(sql, Known(tables=SIZES, lock_timeout=True))
+    assert [one.why.partition(" when")[0] for one in found.findings] == [
+        "the release before may leave big.id out",
+        "the release before may leave big.at out",
+    ]
+    assert all("drop the default one release later" in one.why for one in found.findings)
+    vouched = f"-- carrental.ops: additive, because Prisma makes each uuid\n{sql}"
+    assert judge(vouched)[0] == risk.ADDITIVE
 
 
 def test_without_sizes_every_table_may_be_large() -> None:
