@@ -240,7 +240,8 @@ def moment(text: str) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
+        # What a manifest has in its place may be no text at all.
         raise BackupError(
             f"{text!r} is no time; write it like 2026-11-25T14:30:00Z. Nothing was changed."
         ) from error

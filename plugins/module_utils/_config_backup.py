@@ -109,6 +109,15 @@ def complete(found: Collection[str]) -> list[str]:
     return sorted(name for name in found if _NAME.fullmatch(name) and f"{name}.json" in found)
 
 
+def checksum(directory: str, name: str) -> str:
+    """Return the sha256 that the manifest of a backup names; empty where it names none."""
+    try:
+        with open(os.path.join(directory, f"{name}.json"), encoding="utf-8") as stream:
+            return str(json.load(stream)["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def save(
     engine: Engine, wish: Wish, now: datetime, check: bool, step: Callable[..., None]
 ) -> Outcome:

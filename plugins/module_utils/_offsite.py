@@ -136,6 +136,8 @@ class Offsite:
             text = self.read(file + _backups.MANIFEST).decode(errors="replace")
             try:
                 manifest = _backups.parse(text, file)
+                # One that was damaged must not cost all the others, which are sorted by it.
+                _backups.moment(manifest.point_in_time or manifest.started_at)
             except BackupError:
                 continue
             problem = "" if manifest.bytes == size else f"it has {size} bytes there"
@@ -292,11 +294,30 @@ def copy(
         copied = there.get(backup.name.file)
         if copied and not copied.problem and _is_of(copied, backup):
             continue
+        if copied:
+            _require_own(offsite, copied, backup)
         if write:
             step("copy a backup elsewhere", id=backup.id, bytes=backup.bytes)
             _copy(offsite, backup)
         done.append(backup.id)
     return done
+
+
+def _require_own(offsite: Offsite, copied: Backup, backup: Backup) -> None:
+    """Refuse to write over what another server has there under the same name."""
+    there, here = copied.manifest, backup.manifest
+    if there is None or here is None or there.sha256 == here.sha256:
+        return
+    for what, theirs, ours in (
+        ("host", there.host, here.host),
+        ("system identifier", there.system_identifier, here.system_identifier),
+    ):
+        if theirs and ours and theirs != ours:
+            raise OffsiteError(
+                f"{backup.name.file} in {offsite.place.where} is of {what} {theirs}, and this one "
+                f"of {ours}: it would be lost; give each server a place of its own "
+                "(backup_offsite_prefix)."
+            )
 
 
 def _is_of(copied: Backup, backup: Backup) -> bool:
@@ -317,3 +338,17 @@ def _copy(offsite: Offsite, backup: Backup) -> None:
     told = offsite.put(backup.path)
     told["at"] = _backups.stamp(datetime.now(timezone.utc))
     _backups.save_manifest(backup.path, replace(backup.manifest, offsite=told))
+
+
+def checksum(offsite: Offsite, file: str) -> str:
+    """Return the sha256 that the manifest of a copy names.
+
+    :raises OffsiteError: it names none.
+    """
+    try:
+        return str(json.loads(offsite.read(file + _backups.MANIFEST))["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OffsiteError(
+            f"The manifest of {file} in {offsite.place.where} is damaged ({error}); take another "
+            "one. Nothing was changed."
+        ) from error

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from . import _config_backup
-from ._offsite import Offsite
+from . import _backup_verify, _config_backup, _offsite
+from ._offsite import Offsite, OffsiteError
 
 _MOST = 3
 
@@ -24,14 +24,36 @@ def listing(offsite: Offsite) -> list[str]:
 def copy(offsite: Offsite, directory: str, step: Callable[..., None], *, write: bool) -> list[str]:
     """Copy the newest configurations that are not there yet; return their files.
 
-    :raises OffsiteError: the store refused one.
+    :raises OffsiteError: the store refused one, or one is damaged; the others are copied.
     """
     there = set(listing(offsite))
-    missing = [one for one in _config_backup.listing(directory)[-_MOST:] if one not in there]
-    for file in missing if write else []:
-        step("copy a configuration elsewhere", file=file)
-        offsite.put(os.path.join(directory, file))
-    return missing
+    copied, damaged = [], []
+    for file in _config_backup.listing(directory)[-_MOST:]:
+        digest = _config_backup.checksum(directory, file)
+        if file in there:
+            _require_own(offsite, file, digest)
+        elif digest != _backup_verify.sha256(os.path.join(directory, file)):
+            damaged.append(file)
+        else:
+            if write:
+                step("copy a configuration elsewhere", file=file)
+                offsite.put(os.path.join(directory, file))
+            copied.append(file)
+    if damaged:
+        raise OffsiteError(
+            f"{', '.join(damaged)} is not copied: it is damaged, for its sha256 is not that of its "
+            f"manifest; remove it from {directory}."
+        )
+    return copied
+
+
+def _require_own(offsite: Offsite, file: str, digest: str) -> None:
+    """Refuse a place where another server has a configuration under the same name."""
+    if digest and _offsite.checksum(offsite, file) != digest:
+        raise OffsiteError(
+            f"{file} in {offsite.place.where} is another one than that of this server, which is "
+            "not copied; give each server a place of its own (backup_offsite_prefix)."
+        )
 
 
 def prune(

@@ -12,7 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from . import _backups, _offsite_config, _whole_file
+from . import (
+    _backup_verify,
+    _backups,
+    _config_backup,
+    _offsite,
+    _offsite_config,
+    _whole_file,
+)
 from ._backups import Backup
 from ._offsite import Offsite, OffsiteError
 
@@ -35,12 +42,13 @@ def fetch(
     wanted: str,
     step: Callable[..., None],
     *,
-    configuration: bool,
+    configuration: str,
     write: bool,
 ) -> Fetched:
-    """Bring a backup, and the newest configuration where that is asked for.
+    """Bring a backup and a configuration, where they are asked for.
 
     :param wanted: as :func:`_backups.find` takes it; empty brings no backup.
+    :param configuration: ``latest`` or a file; empty brings none.
     :raises BackupError: there is none, or something else arrived than was copied.
     """
     found = Fetched()
@@ -52,15 +60,10 @@ def fetch(
             _require_one_server(offsite, copies)
         found.backup = os.path.basename(_backups.find(copies, wanted).path)
     if configuration:
-        names = _offsite_config.listing(offsite)
-        if not names:
-            raise OffsiteError(
-                f"There is no configuration in {offsite.place.where}; a backup copies one there "
-                "when backup_encryption is set. Nothing was changed."
-            )
-        found.configuration = names[-1]
+        found.configuration = _configuration(offsite, directory, configuration)
     for file in filter(None, (found.backup, found.configuration)):
-        if _is_there(directory, file, sizes[file]):
+        # A configuration that is not there was found here.
+        if file not in sizes or _is_there(offsite, directory, file):
             continue
         found.fetched.append(file)
         found.bytes += sizes[file]
@@ -68,6 +71,24 @@ def fetch(
             step("fetch a copy", file=file, bytes=sizes[file])
             _bring(offsite, directory, file)
     return found
+
+
+def _configuration(offsite: Offsite, directory: str, wanted: str) -> str:
+    """Return the file of the configuration that is meant."""
+    names = _offsite_config.listing(offsite)
+    if wanted == "latest" and names:
+        return names[-1]
+    if wanted in [*names, *_config_backup.listing(directory)]:
+        return wanted
+    if names:
+        raise OffsiteError(
+            f"There is no configuration {wanted!r} in {offsite.place.where}; there are "
+            f"{', '.join(names)}. Nothing was changed."
+        )
+    raise OffsiteError(
+        f"There is no configuration in {offsite.place.where}; a backup copies one there when "
+        "backup_encryption is set. Nothing was changed."
+    )
 
 
 def _require_one_server(offsite: Offsite, copies: Sequence[Backup]) -> None:
@@ -80,10 +101,23 @@ def _require_one_server(offsite: Offsite, copies: Sequence[Backup]) -> None:
         )
 
 
-def _is_there(directory: str, file: str, size: int) -> bool:
+def _is_there(offsite: Offsite, directory: str, file: str) -> bool:
+    """Return whether the very file is here already, byte by byte.
+
+    :raises OffsiteError: a whole one of that name is here, and another one.
+    """
     path = os.path.join(directory, file)
-    whole = os.path.exists(path + _backups.MANIFEST) and os.path.exists(path)
-    return whole and os.path.getsize(path) == size
+    if not os.path.exists(path + _backups.MANIFEST) or not os.path.exists(path):
+        return False
+    digest = _backup_verify.sha256(path)
+    if digest == _offsite.checksum(offsite, file):
+        return True
+    if digest == _config_backup.checksum(directory, file):
+        raise OffsiteError(
+            f"{path} is whole, and another one than that of {offsite.place.where}; move it away "
+            "first, for it would be overwritten. Nothing was changed."
+        )
+    return False
 
 
 def _bring(offsite: Offsite, directory: str, file: str) -> None:
@@ -97,8 +131,7 @@ def _bring(offsite: Offsite, directory: str, file: str) -> None:
             digest = offsite.fetch(file, out)
             out.flush()
             os.fsync(out.fileno())
-        wanted = str(json.loads(manifest)["sha256"])
-        if digest != wanted:
+        if digest != str(json.loads(manifest)["sha256"]):
             raise OffsiteError(
                 f"{file} of {offsite.place.where} is damaged: its sha256 is not that of its "
                 "manifest; take another one. Nothing was changed."

@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Copies the newest verified backups that are not there yet, in parts, each with its checksum, and
     compares what the store holds afterwards. The manifest goes last; without it nothing is a copy.
+    What another server has there under the same name is not written over.
   - The newest backups of the configuration, which M(carrental.ops.config_backup) makes, go along.
   - Then removes copies that are older than O(days) there, by the same rules as
     M(carrental.ops.backup_prune), with a floor of their own.
@@ -36,8 +37,8 @@ options:
   state:
     description:
       - V(copied) copies what is not there yet, and removes what is old there.
-      - V(fetched) brings a copy back to O(directory), compared with its manifest. What is there already
-        is not brought again.
+      - V(fetched) brings a copy back to O(directory), compared with its manifest. What is there already,
+        with the same checksum, is not brought again.
     type: str
     choices: [copied, fetched]
     default: copied
@@ -48,9 +49,13 @@ options:
     type: str
     default: ""
   configuration:
-    description: With O(state=fetched), whether the newest configuration is brought.
+    description: With O(state=fetched), whether a configuration is brought.
     type: bool
     default: false
+  configuration_file:
+    description: The configuration that O(configuration) brings, V(latest) or a file name.
+    type: str
+    default: latest
   bucket:
     description: The bucket.
     type: str
@@ -192,7 +197,7 @@ def fetch(run: _operation_module.OperationModule, place: _offsite.Place) -> dict
             params["directory"],
             params["backup"],
             operation.step,
-            configuration=params["configuration"],
+            configuration=params["configuration_file"] if params["configuration"] else "",
             write=not check,
         )
     return {"changed": bool(found.fetched), "where": place.where, **asdict(found)}
@@ -208,6 +213,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["copied", "fetched"], "default": "copied"},
             "backup": {"type": "str", "default": ""},
             "configuration": {"type": "bool", "default": False},
+            "configuration_file": {"type": "str", "default": "latest"},
         },
         supports_check_mode=True,
     )

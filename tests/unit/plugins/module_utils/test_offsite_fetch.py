@@ -20,6 +20,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
 )
 
 OLD, NEW = "config_backup_20260101_020000.tar.gz.age", "config_backup_20261125_020000.tar.gz.age"
+YOUNG = "config_backup_20261126_020000.tar.gz.age"
 ID = "car_rental_backup_20261125_020000"
 FILE = f"{ID}.dump"
 
@@ -87,8 +88,8 @@ def silent(*_names: str, **_facts: Any) -> None:
     pass
 
 
-def fetched(store: Store, folder: Path, wanted: str = "latest", **how: bool) -> Any:
-    how = {"configuration": True, "write": True, **how}
+def fetched(store: Store, folder: Path, wanted: str = "latest", **how: Any) -> Any:
+    how = {"configuration": "latest", "write": True, **how}
     return _offsite_fetch.fetch(store.as_offsite, str(folder), wanted, silent, **how)
 
 
@@ -102,9 +103,7 @@ def test_what_is_not_there_yet_comes_with_its_manifest(store: Store, tmp_path: P
     assert (folder / f"{FILE}.sha256").read_text().endswith(f"  {FILE}\n")
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert fetched(store, folder).fetched == []
-    assert (
-        fetched(store, folder, FILE.split(".", maxsplit=1)[0], configuration=False).backup == FILE
-    )
+    assert fetched(store, folder, FILE.split(".", maxsplit=1)[0], configuration="").backup == FILE
 
 
 def test_a_damaged_copy_is_not_taken_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
@@ -119,21 +118,87 @@ def test_without_a_configuration_there_is_no_recovery(store: Store, tmp_path: Pa
         store.remove(name)
     with pytest.raises(_backups.BackupError, match="There is no configuration in"):
         fetched(store, tmp_path)
-    assert fetched(store, tmp_path, configuration=False).fetched == [FILE]
+    assert fetched(store, tmp_path, configuration="").fetched == [FILE]
+
+
+def configuration(folder: Path, name: str, content: bytes = b"{}") -> None:
+    """Put a backup of a configuration into a folder."""
+    told = {"sha256": hashlib.sha256(content).hexdigest()}
+    (folder / name).write_bytes(content)
+    (folder / f"{name}.sha256").write_text("")
+    (folder / f"{name}.json").write_text(json.dumps(told))
 
 
 def test_configurations_are_copied_once_and_the_last_ones_stay(
     store: Store, tmp_path: Path
 ) -> None:
-    young = "config_backup_20261126_020000.tar.gz.age"
-    for suffix in ("", ".sha256", ".json"):
-        (tmp_path / f"{young}{suffix}").write_text("{}")
-    assert _offsite_config.copy(store.as_offsite, str(tmp_path), silent, write=True) == [young]
+    configuration(tmp_path, YOUNG)
+    assert _offsite_config.copy(store.as_offsite, str(tmp_path), silent, write=True) == [YOUNG]
     assert _offsite_config.copy(store.as_offsite, str(tmp_path), silent, write=True) == []
     now = datetime(2026, 11, 26, 3, tzinfo=timezone.utc)
     assert _offsite_config.prune(store.as_offsite, 90, 3, now, silent, write=True) == []
     assert _offsite_config.prune(store.as_offsite, 90, 2, now, silent, write=True) == [OLD]
-    assert _offsite_config.listing(store.as_offsite) == [NEW, young]
+    assert _offsite_config.listing(store.as_offsite) == [NEW, YOUNG]
+
+
+def test_a_damaged_configuration_is_not_copied_and_keeps_no_other_from_it(
+    store: Store, tmp_path: Path
+) -> None:
+    bad = "config_backup_20261125_120000.tar.gz.age"
+    configuration(tmp_path, YOUNG)
+    configuration(tmp_path, bad)
+    (tmp_path / bad).write_bytes(b"[]")
+    with pytest.raises(_offsite.OffsiteError, match=rf"{bad} is not copied: it is damaged"):
+        _offsite_config.copy(store.as_offsite, str(tmp_path), silent, write=True)
+    assert _offsite_config.listing(store.as_offsite) == [OLD, NEW, YOUNG]
+
+
+def test_a_configuration_of_another_server_is_not_taken_for_a_copy(
+    store: Store, tmp_path: Path
+) -> None:
+    configuration(tmp_path, NEW, b"of this server")
+    held = dict(store.held)
+    with pytest.raises(_offsite.OffsiteError, match="another one than that of this server"):
+        _offsite_config.copy(store.as_offsite, str(tmp_path), silent, write=True)
+    assert store.held == held
+
+
+def test_an_older_configuration_is_fetched_by_its_name(store: Store, tmp_path: Path) -> None:
+    found = fetched(store, tmp_path, "", configuration=OLD)
+    assert (found.configuration, found.fetched) == (OLD, [OLD])
+    assert (tmp_path / OLD).read_text() == OLD
+    with pytest.raises(_offsite.OffsiteError, match=rf"there are {OLD}, {NEW}"):
+        fetched(store, tmp_path, "", configuration=YOUNG)
+    # Somebody brought it.
+    configuration(tmp_path, YOUNG)
+    found = fetched(store, tmp_path, "", configuration=YOUNG)
+    assert (found.configuration, found.fetched) == (YOUNG, [])
+
+
+def test_what_was_damaged_here_is_fetched_again(store: Store, tmp_path: Path) -> None:
+    fetched(store, tmp_path)
+    (tmp_path / FILE).write_bytes(b"PGDMq")
+    (tmp_path / NEW).write_bytes(b"x" * len(NEW))
+    assert fetched(store, tmp_path).fetched == [FILE, NEW]
+    assert (tmp_path / FILE).read_bytes() == b"PGDMP"
+
+
+def test_another_whole_one_of_that_name_is_not_written_over(store: Store, tmp_path: Path) -> None:
+    configuration(tmp_path, NEW, b"of this server")
+    with pytest.raises(_offsite.OffsiteError, match="move it away first"):
+        fetched(store, tmp_path, "")
+    assert (tmp_path / NEW).read_bytes() == b"of this server"
+
+
+def test_a_manifest_there_without_a_time_costs_no_other(store: Store) -> None:
+    bad = f"{ID[:-1]}1.dump"
+    told = json.loads(store.held[f"{FILE}.json"])
+    store.held |= {bad: b"PGDMP"}
+    for started_at in ("20x6-11-25T02:00:00Z", None):
+        text = json.dumps({**told, "file": bad, "started_at": started_at})
+        store.held[f"{bad}.json"] = text.encode()
+        (found,) = _offsite.Offsite.listing(store.as_offsite)
+        assert found.id == ID
 
 
 def test_copies_of_two_servers_are_not_chosen_among(store: Store, tmp_path: Path) -> None:
@@ -149,7 +214,7 @@ def test_copies_of_two_servers_are_not_chosen_among(store: Store, tmp_path: Path
         store.held |= {file: b"PGDMP", f"{file}.json": manifest.as_json().encode()}
     with pytest.raises(_offsite.OffsiteError, match=r"has copies of one, two; name one by its id"):
         fetched(store, tmp_path)
-    named = fetched(store, tmp_path, "car_rental_backup_20261124_020001", configuration=False)
+    named = fetched(store, tmp_path, "car_rental_backup_20261124_020001", configuration="")
     assert named.backup == "car_rental_backup_20261124_020001.dump"
 
 
@@ -167,12 +232,29 @@ def local(tmp_path: Path) -> _backups.Backup:
     return _backups.load(str(tmp_path / FILE))
 
 
-def test_a_copy_of_that_name_of_another_server_is_none_of_it(
-    store: Store, local: _backups.Backup
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [({"host": "one"}, {"host": "two"}), ({"system_identifier": "1"}, {"system_identifier": "2"})],
+)
+def test_a_copy_of_another_server_is_not_written_over(
+    store: Store, local: _backups.Backup, ours: dict[str, str], theirs: dict[str, str]
 ) -> None:
     assert _offsite.copy(store.as_offsite, [local], silent, 7, write=True) == []
     assert local.manifest
-    other = replace(local.manifest, sha256="0" * 64, host="two")
+    other = replace(local.manifest, sha256="0" * 64, **cast(Any, theirs))
+    store.held[f"{FILE}.json"] = other.as_json().encode()
+    local = replace(local, manifest=replace(local.manifest, **cast(Any, ours)))
+    held = dict(store.held)
+    with pytest.raises(_offsite.OffsiteError, match="it would be lost; give each server a place"):
+        _offsite.copy(store.as_offsite, [local], silent, 7, write=True)
+    assert store.held == held
+
+
+def test_a_copy_of_that_name_that_is_another_one_is_made_anew(
+    store: Store, local: _backups.Backup
+) -> None:
+    assert local.manifest
+    other = replace(local.manifest, sha256="0" * 64)
     store.held[f"{FILE}.json"] = other.as_json().encode()
     assert _offsite.copy(store.as_offsite, [local], silent, 7, write=True) == [ID]
     assert _backups.parse(store.held[f"{FILE}.json"].decode(), FILE).sha256 != other.sha256
