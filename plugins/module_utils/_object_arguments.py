@@ -111,7 +111,7 @@ def job(params: Mapping[str, Any]) -> _object_run.Job:
     name = params["snapshot"]
     if params["state"] == "saved":
         name = name or now.strftime("minio-backup-%Y%m%d")
-        if not _object_plan.is_snapshot(name):
+        if not _object_plan.is_snapshot(name) or name.endswith(_object_plan.REPLACED):
             raise _services.InputError(
                 f"snapshot is {name!r}; a snapshot is called minio-backup-YYYYMMDD or "
                 "minio-backup-YYYYMMDD-HHMMSS. Nothing was changed."

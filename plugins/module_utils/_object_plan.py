@@ -16,7 +16,9 @@ from ._object_entry import Listed, is_md5
 KEEP, FETCH, REFRESH, GONE = "keep", "fetch", "refresh", "gone"
 # A share of little is nothing: so many may go before a share is asked for.
 _FEW = 10
-_SNAPSHOT = re.compile(r"minio-backup-(?P<day>\d{8})(?:-\d{6})?")
+# What the name of a snapshot of a day ends with after a lesser one took its name.
+REPLACED = "-replaced"
+_SNAPSHOT = re.compile(rf"minio-backup-(?P<day>\d{{8}})(?:-\d{{6}}(?:{REPLACED})?)?")
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,18 @@ def is_snapshot(name: str) -> bool:
 
 
 def is_of_a_day(name: str) -> bool:
-    """Return whether a snapshot is that of a day, and not one taken before a change."""
-    return is_snapshot(name) and "-" not in name.removeprefix("minio-backup-")
+    """Return whether a snapshot is that of a day, or was, and not one taken before a change."""
+    told = name.removeprefix("minio-backup-")
+    return is_snapshot(name) and ("-" not in told or told.endswith(REPLACED))
+
+
+def replaced(at: str) -> str:
+    """Return what a snapshot is called after another one took its name.
+
+    :param at: when it was taken, as its inventory says.
+    """
+    day, _middle, moment = re.sub(r"[-:Z]", "", at).partition("T")
+    return f"minio-backup-{day}-{moment}{REPLACED}"
 
 
 def outdated(complete: dict[str, bool], today: str, keep_days: int, keep_least: int) -> list[str]:
@@ -170,8 +182,9 @@ def outdated(complete: dict[str, bool], today: str, keep_days: int, keep_least: 
     :param complete: names of snapshots, and whether each holds everything that it should.
     :param today: YYYYMMDD.
     """
-    # Names sort by time, and what is not complete does not count for the least.
-    names = sorted(name for name in complete if is_snapshot(name))
+    # Names sort by time, that of a day behind what it replaced; what is not complete does not
+    # count for the least.
+    names = sorted((name for name in complete if is_snapshot(name)), key=lambda name: f"{name}~")
     whole = [name for name in names if complete[name]]
     kept = set(whole[-max(keep_least, 1) :]) | set(names[-1:])
     return [name for name in names if name not in kept and _age(name, today) > keep_days]

@@ -69,6 +69,9 @@ class Save:
         self.scratch = scratch
         self.report = Report(snapshot=name)
         self.before = snapshots.newest(bucket.login.bucket)
+        # What may be missing is counted against one that lacks nothing itself.
+        self.whole = snapshots.newest(bucket.login.bucket, complete_first=True)
+        self._against_whole = Sums()
         self._listing = ""
         self._unbroken = 0
 
@@ -82,16 +85,20 @@ class Save:
         self.report.sums = sums = Sums()
         for step in self._steps():
             sums.add(step)
+        self._against_whole = sums
+        if self.whole != self.before:
+            self._against_whole = Sums()
+            for step in self._compared(self.whole, _object_plan.in_snapshot):
+                self._against_whole.add(step)
         return sums
 
     def refusal(self, allowed: str) -> str:
         """Return why this must not become a snapshot; empty when it may.
 
-        :param allowed: how many objects may be missing that the snapshot before has.
+        :param allowed: how many objects may be missing that the last complete snapshot has.
         """
-        sums = self.report.sums
-        why = _object_plan.too_many(sums, allowed, f"snapshot {self.before}")
-        return why or self.no_space(sums)
+        why = _object_plan.too_many(self._against_whole, allowed, f"snapshot {self.whole}")
+        return why or self.no_space(self.report.sums)
 
     def no_space(self, sums: Sums) -> str:
         """Return why the disk cannot take it; empty when it can."""
@@ -119,11 +126,15 @@ class Save:
         return not _object_inventory.summary(self.snapshots.path(self.name)).complete
 
     def _steps(self) -> Iterator[Step]:
+        return self._compared(self.before, self._judge)
+
+    def _compared(self, name: str, judge: Callable[[Listed, Listed], str]) -> Iterator[Step]:
+        """Compare the bucket with a snapshot, or with nothing where there is none."""
         known: Iterable[Stored] = ()
-        if self.before:
-            known = _object_inventory.read(self.snapshots.path(self.before))
+        if name:
+            known = _object_inventory.read(self.snapshots.path(name))
         rows = _object_spill.read(self._listing)
-        return _object_plan.compare(map(listed, rows), known, self._judge)
+        return _object_plan.compare(map(listed, rows), known, judge)
 
     def _judge(self, wanted: Listed, had: Listed) -> str:
         action = _object_plan.in_snapshot(wanted, had)
@@ -154,9 +165,25 @@ class Save:
         _object_inventory.write(snapshots.next, head, objects)
         report.objects, report.bytes = head.objects, head.bytes
         step("place snapshot", snapshot=self.name)
-        snapshots.place(self.name)
+        snapshots.place(self.name, self._aside(head))
         report.changed = True
         return report
+
+    def _aside(self, head: _object_inventory.Summary) -> str:
+        """Return the name under which the one of this name stays; empty where nobody misses it.
+
+        :param head: what the next snapshot amounts to.
+        """
+        if self.name not in self.snapshots.names():
+            return ""
+        folder = self.snapshots.path(self.name)
+        there = _object_inventory.summary(folder)
+        if head.complete or not there.complete:
+            both = (_object_inventory.read(self.snapshots.next), _object_inventory.read(folder))
+            steps = _object_plan.compare(*both, _object_plan.in_snapshot)
+            if not any(step.action == GONE for step in steps):
+                return ""
+        return _object_plan.replaced(there.at)
 
     def _done(self) -> Iterator[list[Any]]:
         """Yield what a run before got that did not come to its end."""

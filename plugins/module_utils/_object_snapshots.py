@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from . import _object_inventory
 from ._object_entry import Stored, odd_path, path_of
 from ._object_inventory import InventoryError
-from ._object_plan import is_snapshot
+from ._object_plan import is_of_a_day, is_snapshot
 
 WORK = ".minio-backup.partial"
 _GOT, _NEXT, _BEFORE = "got", "next", "before"
@@ -69,12 +69,20 @@ class Snapshots:
                 continue
         return found
 
-    def newest(self, bucket: str) -> str:
-        """Return the snapshot of a bucket that was taken last; empty when there is none."""
+    def newest(self, bucket: str, *, complete_first: bool = False) -> str:
+        """Return the snapshot of a bucket that was taken last; empty when there is none.
+
+        One that was taken before a change goes behind all those of a day: the bucket may have
+        lost its objects by then.
+
+        :param complete_first: whether one that is not complete goes behind those that are.
+        """
         found = [
-            (told.at, name) for name, told in self.summaries().items() if told.bucket == bucket
+            (is_of_a_day(name), told.complete or not complete_first, told.at, name)
+            for name, told in self.summaries().items()
+            if told.bucket == bucket
         ]
-        return max(found)[1] if found else ""
+        return max(found)[-1] if found else ""
 
     def begin(self) -> None:
         """Make the working directory; what a run before got for it stays.
@@ -137,14 +145,17 @@ class Snapshots:
             "something else writes there."
         )
 
-    def place(self, name: str) -> None:
+    def place(self, name: str, aside: str = "") -> None:
         """Put the next snapshot in its place, on disk; one of the same name goes.
 
+        :param aside: the name under which that one stays instead.
         :raises OSError: it could not be done; the one of that name is still there.
         """
         sync(self.work)
         final = self.path(name)
-        if os.path.lexists(final):
+        if aside:
+            os.rename(final, self.path(aside))
+        elif os.path.lexists(final):
             shutil.rmtree(self._before, ignore_errors=True)
             os.mkdir(self._before, 0o700)
             os.rename(final, os.path.join(self._before, name))

@@ -56,8 +56,11 @@ options:
       - With O(state=saved) the name of the snapshot that is taken; one of the same name is replaced.
         C(minio-backup-YYYYMMDD), with C(-HHMMSS) behind it if wanted. Empty means that of the day,
         in UTC.
-      - Otherwise the snapshot that is used. V(latest) is the newest one of a day that is complete;
-        those with a time in their names were taken before something was overwritten.
+      - One that is replaced stays as C(minio-backup-YYYYMMDD-HHMMSS-replaced), under the time at which
+        it was taken, where the new one lacks objects that it has, or is not complete.
+      - Otherwise the snapshot that is used. V(latest) is the newest one of a day that is complete,
+        replaced or not; the others with a time in their names were taken before something was
+        overwritten.
     type: str
     default: ""
   to:
@@ -101,6 +104,7 @@ options:
     description:
       - How many objects may be missing from the source that the copy has, as a number or as a share
         like V(10%). A share always allows 10. More are refused before anything is changed.
+      - With O(state=saved) the copy is the newest complete snapshot of a day.
     type: str
     default: 10%
   confirm:

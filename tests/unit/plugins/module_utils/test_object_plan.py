@@ -136,6 +136,11 @@ def days(*names: str, broken: tuple[str, ...] = ()) -> dict[str, bool]:
             ["20260101"],
         ),
         (days("20260101-020000", "20261123", "20261124", "20261125"), ["20260101-020000"]),
+        # Of one day, the one that was replaced is the older one.
+        (
+            days("20260101", "20260101-020000-replaced", "20261124", "20261125"),
+            ["20260101-020000-replaced"],
+        ),
     ],
 )
 def test_old_snapshots_go_and_the_last_complete_ones_stay(
@@ -150,6 +155,9 @@ def test_old_snapshots_go_and_the_last_complete_ones_stay(
     [
         ("minio-backup-20261125", True, True),
         ("minio-backup-20261125-101500", True, False),
+        (plan.replaced("2026-11-25T10:15:00Z"), True, True),
+        ("minio-backup-20261125-101500-replaced", True, True),
+        ("minio-backup-20261125-replaced", False, False),
         ("minio-backup-latest", False, False),
         ("minio-backup-20261125.partial", False, False),
         (".minio-backup.partial", False, False),

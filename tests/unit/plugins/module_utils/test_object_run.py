@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole runs with the objects of a bucket, against a store that is a dictionary."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.carrental.ops.plugins.module_utils import _object_return as returns
+from ansible_collections.carrental.ops.plugins.module_utils import _object_run as runs
+from ansible_collections.carrental.ops.plugins.module_utils import _object_save as saves
+from ansible_collections.carrental.ops.plugins.module_utils._object_snapshots import Snapshots
+from ansible_collections.carrental.ops.plugins.module_utils._object_store import Login
+from ansible_collections.carrental.ops.plugins.module_utils._s3_wire import Answer, WireError
+
+DAY = "minio-backup-20261125"
+
+
+@dataclass
+class Kept:
+    content: bytes
+    mtime: int = 100
+    # What the store says that it is, when that is not the MD5 of the content.
+    said: str = ""
+
+    @property
+    def etag(self) -> str:
+        return self.said or hashlib.md5(self.content, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Store:
+    buckets: dict[str, dict[str, Kept]] = field(default_factory=dict)
+    # The code with which it refuses to take objects; empty when it takes them.
+    full: str = ""
+
+
+class Body:
+    def __init__(self, content: bytes) -> None:
+        self.left = content
+
+    def take(self, buffer: memoryview) -> int:
+        piece, self.left = self.left[: len(buffer)], self.left[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def read(self) -> bytes:
+        return self.left
+
+    def isclosed(self) -> bool:
+        return True
+
+
+def answer(headers: Mapping[str, str], content: bytes = b"") -> Answer:
+    return Answer(200, headers, Body(content))  # type: ignore[arg-type]
+
+
+class FakeWire:
+    def __init__(self, store: Store, login: Login) -> None:
+        self.store = store
+        self.there = store.buckets[login.bucket]
+
+    def close(self) -> None:
+        pass
+
+    def call(self, method: str, key: str, **_more: Any) -> Answer:
+        if method == "DELETE":
+            self.there.pop(key, None)
+            return answer({})
+        if key not in self.there:
+            raise WireError("the store answers 404 (NoSuchKey)", "NoSuchKey")
+        kept = self.there[key]
+        told = {"etag": f'"{kept.etag}"', "content-length": str(len(kept.content))}
+        return answer(told, kept.content if method == "GET" else b"")
+
+    def send(self, key: str, chunks: Iterable[bytes], length: int, **_more: Any) -> Answer:
+        content = b"".join(chunks)
+        assert len(content) == length
+        if self.store.full:
+            raise WireError(f"the store answers 507 ({self.store.full})", self.store.full)
+        self.there[key] = kept = Kept(content, 900)
+        return answer({"etag": kept.etag})
+
+
+class FakeBucket:
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.login = Login("store", 9000, "user", "secret", name)
+
+    def list(self) -> Iterator[list[Any]]:
+        for key, kept in self.store.buckets[self.login.bucket].items():
+            yield [key, len(kept.content), kept.etag, kept.mtime]
+
+    def has(self, key: str) -> bool:
+        return key in self.store.buckets[self.login.bucket]
+
+    def exists(self) -> bool:
+        return self.login.bucket in self.store.buckets
+
+
+def photos(number: int) -> dict[str, Kept]:
+    return {f"cars/{n:04}": Kept(f"photo {n}".encode()) for n in range(number)}
+
+
+@dataclass
+class Server:
+    """A directory of snapshots, and a store beside it."""
+
+    folder: Path
+    store: Store
+
+    def job(self, name: str, at: str, **more: Any) -> runs.Job:
+        now = datetime.strptime(f"202611{at}", "%Y%m%d %H:%M").replace(tzinfo=timezone.utc)
+        given: dict[str, Any] = {
+            "delete": False,
+            "max_delete": "10%",
+            "confirm": "carrental",
+            "safety": True,
+            "key_query": "",
+            "max_missing": 0,
+            "keep_days": 30,
+            "keep_least": 3,
+            "workers": 2,
+        }
+        return runs.Job(folder=str(self.folder), name=name, now=now, **given | more)
+
+    def bucket(self, name: str) -> Any:
+        return FakeBucket(self.store, name)
+
+    def save(self, at: str, bucket: str = "carrental", **more: Any) -> runs.Outcome:
+        job = self.job(f"minio-backup-202611{at[:2]}", at, **more)
+        return runs.save(job, self.bucket(bucket), None, "", step)
+
+    def restore(
+        self, at: str, name: str = "latest", bucket: str = "carrental", **more: Any
+    ) -> runs.Outcome:
+        scratch = self.folder.parent / "scratch"
+        scratch.mkdir(exist_ok=True)
+        now: Callable[..., None] = more.pop("step", step)
+        job = self.job(name, at, confirm=bucket, **more)
+        return runs.restore(job, self.bucket(bucket), str(scratch), False, now)
+
+    def objects(self) -> dict[str, int]:
+        told = Snapshots(str(self.folder)).summaries()
+        return {name: one.objects for name, one in sorted(told.items())}
+
+
+def step(_name: str, **_numbers: Any) -> None:
+    """Nobody looks."""
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    store = Store({"carrental": photos(100)})
+    for module in (saves, returns):
+        monkeypatch.setattr(module, "Wire", lambda login: FakeWire(store, login))
+    return Server(tmp_path / "backups", store)
+
+
+def lose(server: Server, number: int) -> None:
+    there = server.store.buckets["carrental"]
+    for key in sorted(there)[:number]:
+        del there[key]
+
+
+def test_a_restore_that_failed_leaves_the_guard_and_the_snapshot(server: Server) -> None:
+    server.save("25 02:00")
+    lose(server, 90)
+    server.store.buckets["carrental"]["cars/0095"] = Kept(b"broken", 200)
+    server.store.full = "XMinioStorageFull"
+    outcome = server.restore("25 09:15")
+    assert "could not be brought there" in outcome.why
+    assert outcome.saved_first == f"{DAY}-091500"
+    with pytest.raises(runs.RunError, match=f"90 of 100 objects of snapshot {DAY} are not"):
+        server.save("25 10:00")
+    assert server.objects() == {DAY: 100, f"{DAY}-091500": 10}
+
+
+def test_the_guard_counts_against_the_last_complete_snapshot(server: Server) -> None:
+    server.save("24 02:00")
+    server.store.buckets["carrental"]["cars/bad"] = Kept(b"x", 100, "0" * 32)
+    assert "could not be read (cars/bad" in server.save("25 02:00", max_delete="100%").why
+    lose(server, 11)
+    with pytest.raises(runs.RunError, match="of snapshot minio-backup-20261124 are not"):
+        server.save("25 03:00")
+
+
+def test_one_of_the_day_that_had_more_stays_under_its_time(server: Server) -> None:
+    server.save("25 02:00")
+    lose(server, 10)
+    assert server.save("25 10:00").why == ""
+    assert server.objects() == {DAY: 90, f"{DAY}-020000-replaced": 100}
+    # The newest is still the one of the day, and one that lacks nothing goes as it always did.
+    assert server.restore("25 11:00").snapshot == DAY
+    server.store.buckets["carrental"]["cars/new"] = Kept(b"new", 300)
+    server.save("25 12:00")
+    assert server.objects() == {DAY: 91, f"{DAY}-020000-replaced": 100}
+
+
+def test_one_of_the_day_that_was_complete_stays_the_latest(server: Server) -> None:
+    server.save("24 02:00")
+    server.store.buckets["carrental"]["cars/new"] = Kept(b"new", 300)
+    server.save("25 02:00")
+    server.store.buckets["carrental"]["cars/0001"] = Kept(b"unreadable", 400, "0" * 32)
+    for at in ("25 10:00", "25 11:00"):
+        assert "cars/0001" in server.save(at).why
+    replaced = f"{DAY}-020000-replaced"
+    assert server.objects() == {"minio-backup-20261124": 100, DAY: 101, replaced: 101}
+    server.store.buckets["carrental"].clear()
+    assert server.restore("25 12:00").snapshot == replaced
+    assert len(server.store.buckets["carrental"]) == 101
+
+
+def test_what_was_replaced_goes_for_its_age(server: Server) -> None:
+    server.save("01 02:00", keep_days=0)
+    lose(server, 1)
+    server.save("01 03:00", keep_days=0)
+    outcome = server.save("25 02:00", keep_days=5, keep_least=2)
+    assert outcome.removed == ["minio-backup-20261101-020000-replaced"]
