@@ -207,6 +207,11 @@ class Wire:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise WireError(f"{self.login.place}: {error or type(error).__name__}") from error
+        except BaseException:
+            # Such as what is sent that cannot be read any more. The store still waits for the rest
+            # of it, and would take the next request for that.
+            self.close()
+            raise
         if answer.will_close:
             # It is read to its end all the same, and the next request takes a new line.
             self._socket = None
