@@ -53,16 +53,31 @@ def collect(root: str, state_dir: str, left_out: Iterable[str], max_file: int) -
     for path in _walk(root, {os.path.realpath(one) for one in left_out}, root, found):
         _consider(root, path, max_file, found)
     for name in KEPT_STATE:
-        for path in _walk(os.path.join(state_dir, name), set(), root, found):
+        folder = os.path.join(state_dir, name)
+        if _is_outside(os.path.relpath(folder, root)):
+            # It would come back to no place that anybody reads.
+            found.skipped += [f"{folder} (out of {root})"] if os.path.isdir(folder) else []
+            continue
+        for path in _walk(folder, set(), root, found):
             _consider(root, path, max_file, found)
     found.files.sort()
     return found
 
 
+def shown(name: str) -> str:
+    """Return the name of a file as it can be printed, whatever its bytes are."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _is_outside(name: str) -> bool:
+    return name == ".." or name.startswith("../")
+
+
 def _walk(folder: str, left_out: set[str], root: str, found: Contents) -> Iterator[str]:
     def unreadable(error: OSError) -> None:
         if isinstance(error, PermissionError):
-            found.skipped.append(f"{os.path.relpath(error.filename, root)} (may not be read)")
+            name = os.path.relpath(error.filename, root)
+            found.skipped.append(f"{shown(name)} (may not be read)")
 
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [
@@ -76,7 +91,7 @@ def _walk(folder: str, left_out: set[str], root: str, found: Contents) -> Iterat
 
 def _consider(root: str, path: str, max_file: int, found: Contents) -> None:
     name = os.path.relpath(path, root)
-    if name.startswith(".."):
+    if _is_outside(name):
         return
     try:
         about = os.lstat(path)
@@ -87,9 +102,9 @@ def _consider(root: str, path: str, max_file: int, found: Contents) -> None:
     elif not stat.S_ISREG(about.st_mode):
         return
     elif about.st_size > max_file:
-        found.skipped.append(f"{name} ({about.st_size // 2**20} MiB, too large)")
+        found.skipped.append(f"{shown(name)} ({about.st_size // 2**20} MiB, too large)")
     elif not os.access(path, os.R_OK):
-        found.skipped.append(f"{name} (may not be read)")
+        found.skipped.append(f"{shown(name)} (may not be read)")
     else:
         found.files.append(name)
         found.bytes += about.st_size
@@ -105,7 +120,8 @@ def _follow(path: str, name: str, max_file: int, found: Contents) -> None:
         found.followed.add(name)
         found.bytes += os.path.getsize(path)
     else:
-        found.skipped.append(f"{name} (leads to {target}, out of the configuration)")
+        led = f"leads to {shown(target)}, out of the configuration"
+        found.skipped.append(f"{shown(name)} ({led})")
 
 
 def _stays(target: str) -> bool:
@@ -119,9 +135,9 @@ def fingerprint(root: str, contents: Contents, beside: Mapping[str, bytes]) -> s
         path = os.path.join(root, name)
         followed = name in contents.followed
         about = os.stat(path) if followed else os.lstat(path)
-        digest.update(f"{name}\0{stat.S_IMODE(about.st_mode):o}\0".encode())
+        digest.update(os.fsencode(name) + f"\0{stat.S_IMODE(about.st_mode):o}\0".encode())
         if os.path.islink(path) and not followed:
-            digest.update(os.readlink(path).encode())
+            digest.update(os.fsencode(os.readlink(path)))
         else:
             with open(path, "rb") as stream:
                 digest.update(hashlib.sha256(stream.read()).digest())
@@ -143,6 +159,8 @@ def write(path: str, root: str, contents: Contents, beside: Mapping[str, bytes])
                 place = os.path.join(root, name)
                 if name in contents.followed:
                     place = os.path.realpath(place)
+                # Of a file with two names the second would be a link, which is not unpacked.
+                archive.inodes.clear()  # type: ignore[attr-defined]
                 archive.add(place, name, recursive=False)
             for name, content in sorted(beside.items()):
                 member = tarfile.TarInfo(f"{BESIDE}/{name}")

@@ -32,6 +32,8 @@ _NAME = re.compile(rf"{PREFIX}_(?P<stamp>\d{{8}}_\d{{6}})\.tar\.gz\.(?P<encrypti
 _PARTIAL = re.compile(rf"{PREFIX}_\d{{8}}_\d{{6}}\.tar\.gz\.(age|gpg)\.partial.*")
 _STAMP = "%Y%m%d_%H%M%S"
 _TRIES = 3
+# What a write-ahead log of SQLite begins with: other salts when it begins anew.
+_WAL_HEAD = 32
 # What SQLite writes beside a database that is open.
 _BESIDE_SQLITE = ("-wal", "-shm", "-journal")
 
@@ -136,7 +138,8 @@ def save(
             f"There is no configuration in {wish.root}; check carrental_root. Nothing was changed."
         )
     name = f"{PREFIX}_{now.strftime(_STAMP)}.tar.gz.{wish.encryption}"
-    files = contents.files + [f"{_config_archive.BESIDE}/{one}" for one in sorted(beside)]
+    files = [_config_archive.shown(one) for one in contents.files]
+    files += [f"{_config_archive.BESIDE}/{one}" for one in sorted(beside)]
     outcome = Outcome(name, True, files, contents.skipped + skipped)
     mark = _config_archive.fingerprint(wish.root, contents, beside)
     newest = _newest(wish)
@@ -221,18 +224,34 @@ def _databases(engine: Engine, wish: Wish) -> tuple[dict[str, bytes], list[str]]
         if service not in running:
             missing.append(f"{path} of {service} (it does not run)")
             continue
-        for attempt in range(1, _TRIES + 1):
-            content = _file(engine, running[service], path)
-            if content is None:
-                missing.append(f"{path} of {service} (there is none)")
-                break
-            if is_whole(content):
-                found[f"{service}/{os.path.basename(path)}"] = content
-                break
-            # It was written to while it was read.
-            if attempt == _TRIES:
-                missing.append(f"{path} of {service} (it does not hold still, or is damaged)")
+        content = _database(engine, running[service], path)
+        if content is None:
+            missing.append(f"{path} of {service} (there is none)")
+        elif not content:
+            missing.append(f"{path} of {service} (it does not hold still, or is damaged)")
+        else:
+            found[f"{service}/{os.path.basename(path)}"] = content
     return found, missing
+
+
+def _database(engine: Engine, container: str, path: str) -> bytes | None:
+    """Return a database of SQLite as it is now; nothing where it is not, no byte of a torn one.
+
+    What was committed last may be in its write-ahead log alone. A log that began anew while the
+    database was read has lost what was not in there yet.
+    """
+    for _attempt in range(_TRIES):
+        before = _file(engine, container, f"{path}-wal") or b""
+        content = _file(engine, container, path)
+        if content is None:
+            return None
+        log = _file(engine, container, f"{path}-wal") or b""
+        if before[:_WAL_HEAD] != log[:_WAL_HEAD]:
+            continue
+        content = merged(content, log) if log else content
+        if is_whole(content):
+            return content
+    return b""
 
 
 def _file(engine: Engine, container: str, path: str) -> bytes | None:
@@ -247,8 +266,27 @@ def _file(engine: Engine, container: str, path: str) -> bytes | None:
     return None
 
 
+def merged(content: bytes, log: bytes) -> bytes:
+    """Return a database of SQLite with what its write-ahead log has; nothing of a damaged one."""
+    with tempfile.TemporaryDirectory(prefix="carrental-sqlite-") as folder:
+        path = os.path.join(folder, "database")
+        for name, data in ((path, content), (f"{path}-wal", log)):
+            with open(name, "wb") as stream:
+                stream.write(data)
+        try:
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return b""
+        with open(path, "rb") as stream:
+            return stream.read()
+
+
 def is_whole(content: bytes) -> bool:
     """Return whether a database of SQLite is one that can be read to its end."""
+    if not content:
+        # To SQLite it is one without tables.
+        return False
     with tempfile.NamedTemporaryFile(prefix="carrental-sqlite-") as file:
         file.write(content)
         file.flush()

@@ -56,6 +56,17 @@ def test_everything_that_is_no_data_belongs_to_it(root: Path) -> None:
     assert [line.split()[0] for line in found.skipped] == ["big.bin"]
 
 
+def test_records_out_of_the_root_are_named(root: Path, tmp_path: Path) -> None:
+    """They would come back to no place that anybody reads; recover_version says what ran then."""
+    state = tmp_path / "state"
+    (state / "releases").mkdir(parents=True)
+    (state / "releases/1.json").write_text("{}")
+    (root / "..odd").write_text("")
+    found = archive.collect(str(root), str(state), [str(root / "backups")], 4000)
+    assert f"{state}/releases (out of {root})" in found.skipped
+    assert "..odd" in found.files
+
+
 def test_it_comes_back_with_its_modes_and_what_was_brought_along(
     root: Path, tmp_path: Path
 ) -> None:

@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sqlite3
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +19,7 @@ import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _backup_encrypt,
     _backup_verify,
+    _config_archive,
     _config_backup,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._engine import Engine
@@ -87,3 +94,109 @@ def test_one_that_does_not_say_its_keys_is_made_anew(root: Path) -> None:
     del told["keys"]
     manifest.write_text(json.dumps({**told, "recipients": 1}))
     assert saved(root, days=1).changed
+
+
+class Grafana:
+    """An engine with one container that has a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # What happens when a file is read.
+        self.meanwhile: Callable[[str], None] = lambda _name: None
+
+    def services(self, _project: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(service="grafana", id="g1")]
+
+    def archive(self, _container: str, path: str) -> bytes | None:
+        wanted = self.folder / Path(path).name
+        if not wanted.exists():
+            return None
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as found:
+            found.add(wanted, wanted.name)
+        self.meanwhile(wanted.name)
+        return packed.getvalue()
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[tuple[Grafana, sqlite3.Connection]]:
+    """A database that is open, all rows of which are in its log."""
+    engine = Grafana(tmp_path / "grafana")
+    engine.folder.mkdir()
+    with closing(sqlite3.connect(engine.folder / "grafana.db")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE dashboard (id)")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        add(database, 500)
+        yield engine, database
+
+
+def add(database: sqlite3.Connection, count: int) -> None:
+    database.executemany("INSERT INTO dashboard VALUES (?)", [(n,) for n in range(count)])
+    database.commit()
+
+
+DATABASES = {"grafana": "/var/lib/grafana/grafana.db"}
+
+
+def rows(root: Path, folder: Path) -> int:
+    """Rows of the database of the newest backup."""
+    newest = max((root / "backups").glob("*.tar.gz.age"))
+    _config_archive.unpack(str(newest), str(folder))
+    with closing(sqlite3.connect(folder / ".recover/grafana/grafana.db")) as database:
+        (count,) = database.execute("SELECT count(*) FROM dashboard").fetchone()
+    return int(count)
+
+
+def test_a_database_comes_with_what_is_in_its_log(
+    root: Path, tmp_path: Path, live: tuple[Grafana, sqlite3.Connection]
+) -> None:
+    outcome = saved(root, engine=live[0], databases=DATABASES)
+    assert outcome.skipped == []
+    assert rows(root, tmp_path / "back") == 500
+
+
+def test_a_log_that_begins_anew_meanwhile_is_read_again(
+    root: Path, tmp_path: Path, live: tuple[Grafana, sqlite3.Connection]
+) -> None:
+    engine, database = live
+    reads: list[str] = []
+
+    def write(name: str) -> None:
+        reads.append(name)
+        if reads == ["grafana.db-wal", "grafana.db"]:
+            # What the database was read without is not in the log any more.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            add(database, 1)
+
+    engine.meanwhile = write
+    saved(root, engine=engine, databases=DATABASES)
+    assert rows(root, tmp_path / "back") == 501
+    assert reads.count("grafana.db") == 2
+
+
+def test_an_empty_file_is_no_database(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "grafana").mkdir()
+    (tmp_path / "grafana/grafana.db").write_bytes(b"")
+    outcome = saved(root, engine=Grafana(tmp_path / "grafana"), databases=DATABASES)
+    (line,) = outcome.skipped
+    assert line.endswith("(it does not hold still, or is damaged)")
+    assert not _config_backup.is_whole(b"")
+
+
+def test_a_name_that_is_no_text_is_kept_and_can_be_told(root: Path, tmp_path: Path) -> None:
+    name = os.fsencode(str(root)) + b"/caf\xe9.conf"
+    Path(os.fsdecode(name)).write_text("x")
+    outcome = saved(root)
+    assert outcome.files == [".env", "caf\\xe9.conf"]
+    _config_archive.unpack(str(root / "backups" / outcome.file), str(tmp_path / "back"))
+    assert sorted(os.listdir(os.fsencode(str(tmp_path / "back")))) == [b".env", b"caf\xe9.conf"]
+
+
+def test_a_file_with_two_names_comes_back_under_both(root: Path, tmp_path: Path) -> None:
+    os.link(root / ".env", root / ".env.bak")
+    outcome = saved(root)
+    back = tmp_path / "back"
+    _config_archive.unpack(str(root / "backups" / outcome.file), str(back))
+    assert (back / ".env").read_text() == (back / ".env.bak").read_text() == "SECRET=1"
