@@ -4,8 +4,8 @@
 # This module util is private to the collection; it may change at any time.
 """The nightly backup: database, configuration, copies elsewhere, retention, base, objects.
 
-What comes later can fail without taking what came before with it: the backup of the database is
-made, kept and copied in any case, and the night is told to have failed.
+No part takes another one with it: where the backup of the database fails, the configuration and the
+objects are saved all the same, and the other way round. The night is told to have failed then.
 """
 
 from __future__ import annotations
@@ -68,8 +68,13 @@ def main(argv: list[str]) -> int:
 
 
 def _backed_up(settings: dict[str, Any], operation: Operation) -> dict[str, Any]:
-    outcome = _made(settings, operation)
-    night = _Night(changed=list(outcome.actions))
+    night = _Night()
+    outcome, failure = None, ""
+    try:
+        outcome = _made(settings, operation)
+        night.changed += outcome.actions
+    except Exception as error:
+        failure = _reason(error)
     parts: dict[str, _Part] = {
         "configuration": _configuration,
         "offsite": _copied,
@@ -79,15 +84,18 @@ def _backed_up(settings: dict[str, Any], operation: Operation) -> dict[str, Any]
     }
     for name, part in parts.items():
         # Nothing old goes on a night on which something went wrong.
-        if not settings.get(name) or (name == "retention" and night.problems):
+        if not settings.get(name) or (name == "retention" and (failure or night.problems)):
             continue
         try:
             part(settings, operation, night)
-        except _EXPECTED as error:
-            night.problems.append(f"{name}: {error}")
+        except Exception as error:
+            night.problems.append(f"{name}: {_reason(error)}")
+    also = "; ".join(night.problems)
+    if outcome is None:
+        raise _backups.BackupError(f"{failure} And {also}" if also else failure)
     made = f"{outcome.backup.id} is made and proven"
-    if night.problems:
-        raise _backups.BackupError(f"{made}, but {'; '.join(night.problems)}")
+    if also:
+        raise _backups.BackupError(f"{made}, but {also}")
     return {
         "headline": f"{made}.",
         "changed": night.changed,
@@ -95,6 +103,13 @@ def _backed_up(settings: dict[str, Any], operation: Operation) -> dict[str, Any]
         "backup": outcome.backup.id,
         "numbers": outcome.numbers,
     }
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong; of a defect of ours, its kind too."""
+    if isinstance(error, _EXPECTED):
+        return str(error)
+    return f"it broke off: {type(error).__name__}: {error}"
 
 
 def _made(settings: dict[str, Any], operation: Operation) -> _backup_run.Outcome:
