@@ -30,12 +30,15 @@ def _git(folder: str, *arguments: str) -> str:
     return done.stdout
 
 
-def known(folder: str, path: str, base: str) -> set[str]:
-    """Return the names of the migrations that a commit has already."""
-    listed = _git(folder, "ls-tree", "-r", "--name-only", "--full-name", base, "--", path)
+def known(folder: str, base: str) -> set[str]:
+    """Return the names of the migrations that a commit has already, wherever they lie in it.
+
+    Who moves the directory has had the migrations before all the same.
+    """
+    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", "--full-tree", base)
     return {
         os.path.basename(os.path.dirname(name))
-        for name in listed.splitlines()
+        for name in listed.split("\0")
         if os.path.basename(name) == _FILE
     }
 
@@ -52,22 +55,39 @@ def migrations(folder: str, path: str) -> dict[str, str]:
     return found
 
 
+def assess(
+    scripts: Mapping[str, str], already: Collection[str] | None, *, lock_timeout: bool
+) -> dict[str, _migration_risk.Assessment]:
+    """Return what new migrations do, as far as their text tells.
+
+    Before a merge nobody knows the sizes of the tables: each counts as a large one.
+    """
+    if already is None:
+        # Any of them may have been released alone: what one makes is not new in the next.
+        return {
+            name: _migration_risk.assess(
+                text, _migration_findings.Known(None, lock_timeout=lock_timeout)
+            )
+            for name, text in scripts.items()
+        }
+    new = {name: text for name, text in scripts.items() if name not in already}
+    # Where all are new there is no release before that could suffer.
+    tables: dict[str, int] | None = None if already else {}
+    state = _migration_findings.Known(tables, lock_timeout=lock_timeout)
+    return _migration_risk.assess_all(new, state)
+
+
 def judge(
-    scripts: Mapping[str, str], path: str, already: Collection[str], *, lock_timeout: bool
+    scripts: Mapping[str, str], path: str, already: Collection[str] | None, *, lock_timeout: bool
 ) -> list[_gate.Finding]:
     """Return what new migrations do to production.
 
-    :param already: names that need no judgement.
+    :param already: names that need no judgement; nothing where nobody can tell which.
     :param lock_timeout: a deploy gives one.
     """
-    new = {name: text for name, text in scripts.items() if name not in already}
-    # Before a merge nobody knows the sizes of the tables: each counts as a large one. Where all
-    # are new there is no release before that could suffer.
-    tables: dict[str, int] | None = {} if new and not already else None
-    state = _migration_findings.Known(tables, lock_timeout=lock_timeout)
     result = []
-    for name, found in _migration_risk.assess_all(new, state).items():
-        for one in found.findings:
+    for name, assessment in assess(scripts, already, lock_timeout=lock_timeout).items():
+        for one in assessment.findings:
             if one.risk == _migration_risk.ADDITIVE:
                 continue
             lost = one.risk == _migration_risk.DESTRUCTIVE
@@ -85,7 +105,7 @@ def judge(
                     f"{one.statement}: {one.why}.",
                     fix,
                     os.path.join(path, name, _FILE),
-                    _line(new[name], one.statement),
+                    _line(scripts[name], one.statement),
                 )
             )
     return result
@@ -94,7 +114,7 @@ def judge(
 def _line(text: str, statement: str) -> int:
     """Return where a statement begins, as far as its excerpt tells."""
     words = statement.lower().rstrip("…").split()[:3]
-    lines = text.lower().splitlines()
+    lines = text.lower().replace(";", " ").splitlines()
     return next((n for n, line in enumerate(lines, 1) if line.split()[: len(words)] == words), 1)
 
 

@@ -49,8 +49,8 @@ options:
     default: ""
   base:
     description: >-
-      Branch or commit that is merged into. Migrations that it has are not looked at. Empty looks at all, as if there
-      were a release before.
+      Branch or commit that is merged into. Migrations that it has, in whatever directory, are not looked at. Empty
+      looks at each by itself, as if all before it were released.
     type: str
     default: ""
   lock_timeout:
@@ -187,7 +187,7 @@ def look(params: dict[str, Any]) -> list[_gate.Finding]:
     if src and path:
         scripts = _gate_release.migrations(src, path)
         base = params["base"]
-        already = _gate_release.known(src, path, base) if base else {""}
+        already = _gate_release.known(src, base) if base else None
         found += _gate_release.judge(scripts, path, already, lock_timeout=params["lock_timeout"])
     login = {"username": params["username"], "password": params["password"]}
     found += _gate_release.images(

@@ -159,10 +159,42 @@ def test_migrations_of_the_branch_that_is_merged_into(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "prisma/migrations/1_old")
     git(tmp_path, "commit", "-qm", "old")
-    assert _gate_release.known(str(tmp_path), "prisma/migrations", "HEAD") == {"1_old"}
+    assert _gate_release.known(str(tmp_path), "HEAD") == {"1_old"}
     assert list(_gate_release.migrations(str(tmp_path), "prisma/migrations")) == ["1_old", "2_new"]
     with pytest.raises(_gate.GateError, match="gate_base is a branch or commit"):
-        _gate_release.known(str(tmp_path), "prisma/migrations", "nowhere")
+        _gate_release.known(str(tmp_path), "nowhere")
+
+
+def test_without_a_base_what_an_earlier_migration_made_is_not_new() -> None:
+    scripts = {
+        "1_init": "CREATE TABLE cars (id int, colour text); CREATE TABLE bookings (id int);",
+        "2_drop": "ALTER TABLE cars DROP COLUMN colour;\nDROP TABLE bookings;",
+        "3_both": "CREATE TABLE x (id int);\nDROP TABLE x;",
+    }
+    found = _gate_release.judge(scripts, "m", None, lock_timeout=True)
+    assert [(one.rule, one.file, one.line) for one in found] == [
+        ("migration.destructive", "m/2_drop/migration.sql", 1),
+        ("migration.destructive", "m/2_drop/migration.sql", 2),
+    ]
+
+
+def test_migrations_that_were_moved_are_not_the_first_ones(tmp_path: Path) -> None:
+    old = tmp_path / "backend/prisma/migrations/1_init"
+    old.mkdir(parents=True)
+    (old / "migration.sql").write_text("CREATE TABLE cars (id int);")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "backend")
+    git(tmp_path, "commit", "-qm", "old")
+    git(tmp_path, "mv", "backend/prisma", "prisma")
+    new = tmp_path / "prisma/migrations/2_drop"
+    new.mkdir()
+    (new / "migration.sql").write_text("DROP TABLE cars;")
+    already = _gate_release.known(str(tmp_path / "prisma"), "HEAD")
+    scripts = _gate_release.migrations(str(tmp_path), "prisma/migrations")
+    found = _gate_release.judge(scripts, "prisma/migrations", already, lock_timeout=True)
+    assert [(one.rule, one.file) for one in found] == [
+        ("migration.destructive", "prisma/migrations/2_drop/migration.sql")
+    ]
 
 
 @pytest.mark.parametrize(
