@@ -178,22 +178,14 @@ def _prune(job: Job, snapshots: Snapshots, step: Step) -> list[str]:
     return old
 
 
-def _chosen(snapshots: Snapshots, name: str) -> str:
-    """Return the snapshot that is meant."""
-    told = snapshots.summaries()
+def _chosen(snapshots: Snapshots, name: str, bucket: str = "") -> str:
+    """Return the snapshot that is meant.
+
+    :param bucket: of which the latest one is; empty when it is all the same.
+    """
     names = snapshots.names()
     if name == "latest":
-        whole = [
-            (told[one].at, one)
-            for one in told
-            if told[one].complete and _object_plan.is_of_a_day(one)
-        ]
-        if not whole:
-            raise RunError(
-                f"There is no complete snapshot in {snapshots.folder}"
-                f"{'; there are ' + ', '.join(names) if names else ''}. Nothing was changed."
-            )
-        name = max(whole)[1]
+        name = _latest(snapshots, names, bucket)
     if name not in names:
         raise RunError(
             f"There is no snapshot {name!r} in {snapshots.folder}; there are "
@@ -207,10 +199,32 @@ def _chosen(snapshots: Snapshots, name: str) -> str:
     return name
 
 
+def _latest(snapshots: Snapshots, names: list[str], bucket: str) -> str:
+    whole = {
+        name: told
+        for name, told in snapshots.summaries().items()
+        if told.complete and _object_plan.is_of_a_day(name)
+    }
+    # A bucket may come back under another name, where nothing else can be meant.
+    own = {name: told for name, told in whole.items() if told.bucket == bucket} or whole
+    if not own:
+        raise RunError(
+            f"There is no complete snapshot in {snapshots.folder}"
+            f"{'; there are ' + ', '.join(names) if names else ''}. Nothing was changed."
+        )
+    buckets = sorted({told.bucket for told in own.values()})
+    if bucket and len(buckets) > 1:
+        raise RunError(
+            f"The snapshots in {snapshots.folder} are of the buckets {', '.join(buckets)}, and "
+            f"none is of {bucket}; name the one that is meant. Nothing was changed."
+        )
+    return max(own, key=lambda name: (own[name].at, name))
+
+
 def restore(job: Job, bucket: Bucket, scratch: str, check: bool, step: Step) -> Outcome:
     """Make the bucket what a snapshot is."""
     snapshots = Snapshots(job.folder)
-    name = _chosen(snapshots, job.name)
+    name = _chosen(snapshots, job.name, bucket.login.bucket)
     source = _object_return.FromSnapshot(snapshots, name)
     outcome = _return(
         job, _object_return.Return(source, bucket, scratch, job.delete), check, step, snapshots

@@ -97,8 +97,25 @@ class Save:
 
         :param allowed: how many objects may be missing that the last complete snapshot has.
         """
-        why = _object_plan.too_many(self._against_whole, allowed, f"snapshot {self.whole}")
+        why = self._taken()
+        why = why or _object_plan.too_many(self._against_whole, allowed, f"snapshot {self.whole}")
         return why or self.no_space(self.report.sums)
+
+    def _taken(self) -> str:
+        """Return why the one of this name cannot be replaced; empty when it can."""
+        if self.name not in self.snapshots.names():
+            return ""
+        try:
+            there = _object_inventory.summary(self.snapshots.path(self.name)).bucket
+        except InventoryError as error:
+            return f"{error} Move it away, or give another name (snapshot). Nothing was changed."
+        if there == self.bucket.login.bucket:
+            return ""
+        return (
+            f"{self.name} in {self.snapshots.folder} is of bucket {there}, and would be replaced "
+            f"by one of {self.bucket.login.bucket}; give each bucket a directory of its own "
+            "(objects_dir). Nothing was changed."
+        )
 
     def no_space(self, sums: Sums) -> str:
         """Return why the disk cannot take it; empty when it can."""

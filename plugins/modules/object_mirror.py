@@ -55,12 +55,12 @@ options:
     description:
       - With O(state=saved) the name of the snapshot that is taken; one of the same name is replaced.
         C(minio-backup-YYYYMMDD), with C(-HHMMSS) behind it if wanted. Empty means that of the day,
-        in UTC.
+        in UTC. One of another bucket is never replaced.
       - One that is replaced stays as C(minio-backup-YYYYMMDD-HHMMSS-replaced), under the time at which
         it was taken, where the new one lacks objects that it has, or is not complete.
       - Otherwise the snapshot that is used. V(latest) is the newest one of a day that is complete,
         replaced or not; the others with a time in their names were taken before something was
-        overwritten.
+        overwritten. With O(state=restored) it is the newest one of O(bucket), where there is any.
     type: str
     default: ""
   to:

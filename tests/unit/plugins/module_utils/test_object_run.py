@@ -222,3 +222,44 @@ def test_what_was_replaced_goes_for_its_age(server: Server) -> None:
     server.save("01 03:00", keep_days=0)
     outcome = server.save("25 02:00", keep_days=5, keep_least=2)
     assert outcome.removed == ["minio-backup-20261101-020000-replaced"]
+
+
+@pytest.mark.parametrize("objects", [{}, photos(1000)])
+def test_another_bucket_does_not_take_the_place_of_a_snapshot(
+    server: Server, objects: dict[str, Kept]
+) -> None:
+    server.save("25 02:00")
+    server.store.buckets["contracts"] = objects
+    with pytest.raises(runs.RunError) as raised:
+        server.save("25 03:00", "contracts")
+    assert str(raised.value) == (
+        f"{DAY} in {server.folder} is of bucket carrental, and would be replaced by one of "
+        "contracts; give each bucket a directory of its own (objects_dir). Nothing was changed."
+    )
+    assert server.objects() == {DAY: 100}
+
+
+def test_one_that_cannot_be_read_is_not_replaced(server: Server) -> None:
+    server.save("25 02:00")
+    inventory = server.folder / DAY / "inventory.json"
+    inventory.write_bytes(inventory.read_bytes()[:-9])
+    with pytest.raises(runs.RunError, match=r"Move it away.*Nothing was changed\.$"):
+        server.save("25 03:00")
+    assert len(list((server.folder / DAY / "objects/cars").iterdir())) == 100
+
+
+def test_the_latest_snapshot_is_one_of_the_bucket(server: Server) -> None:
+    server.save("24 02:00")
+    server.store.buckets["contracts"] = {"one": Kept(b"contract")}
+    server.save("25 02:00", "contracts")
+    assert server.restore("25 09:00").snapshot == "minio-backup-20261124"
+    server.store.buckets["fresh"] = {}
+    with pytest.raises(runs.RunError, match="are of the buckets carrental, contracts, and none"):
+        server.restore("25 10:00", bucket="fresh")
+
+
+def test_a_bucket_comes_back_under_another_name(server: Server) -> None:
+    server.save("25 02:00")
+    server.store.buckets["fresh"] = {}
+    assert server.restore("25 10:00", bucket="fresh").snapshot == DAY
+    assert len(server.store.buckets["fresh"]) == 100
