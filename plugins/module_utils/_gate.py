@@ -18,6 +18,7 @@ LEVELS = (ERROR, WARNING, NOTE)
 RULES = {
     "compose.invalid": "The compose files are read by compose",
     "compose.variable": "Every variable that the compose files demand has a value",
+    "compose.warning": "Compose has nothing to warn of",
     "compose.container_name": "A container name belongs to one service",
     "compose.replicas": "Replicas and a container name exclude each other",
     "compose.published": "What holds data is not published to the world",

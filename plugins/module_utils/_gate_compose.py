@@ -58,26 +58,54 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def variables(found: Mapping[str, str], env: Mapping[str, str]) -> list[_gate.Finding]:
-    """Return each variable that has no value, at the place that demands it first."""
-    result = []
+def lacking(found: Mapping[str, str], env: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
+    """Yield each demanded variable without a value, at the place that demands it first."""
     seen: set[str] = set()
     for file, text in found.items():
         for name, line, refuses_empty in _compose.required_variables(text):
             given = name in env and not (refuses_empty and env[name] == "")
-            if given or name in seen:
-                continue
-            seen.add(name)
-            result.append(
-                _gate.Finding(
-                    "compose.variable",
-                    _gate.ERROR,
-                    f"{name} is demanded and has no value.",
-                    f"Add {name} to carrental_env, in the vault where it is a secret.",
-                    file,
-                    line,
-                )
+            if not given and name not in seen:
+                seen.add(name)
+                yield name, file, line
+
+
+def variables(found: Mapping[str, str], env: Mapping[str, str]) -> list[_gate.Finding]:
+    """Return each demanded variable that carrental_env does not give a value.
+
+    A server keeps in its ``.env`` what carrental_env does not name: that is no error. What it
+    names without a value is one, for a deploy would empty it.
+    """
+    result = []
+    for name, file, line in lacking(found, env):
+        level, message = (_gate.ERROR, f"{name} is demanded and empty in carrental_env.")
+        if name not in env:
+            level, message = (
+                _gate.WARNING,
+                f"{name} is demanded and not in carrental_env; the server has to have it in its "
+                ".env.",
             )
+        fix = f"Add {name} to carrental_env, in the vault where it is a secret."
+        result.append(_gate.Finding("compose.variable", level, message, fix, file, line))
+    return result
+
+
+def heard(warnings: Sequence[str], found: Mapping[str, str]) -> list[_gate.Finding]:
+    """Return what compose itself warns of."""
+    first = next(iter(found), "")
+    result = []
+    for warning in warnings:
+        name = _compose.unset_variable(warning)
+        if not name:
+            result.append(_gate.Finding("compose.warning", _gate.NOTE, warning, "", first))
+            continue
+        message = (
+            f"{name} is used and not in carrental_env; the server has to have it in its .env, or "
+            "it counts as empty."
+        )
+        fix = f"Add {name} to carrental_env, or demand it: ${{{name}:?}}."
+        used = ((file, line) for file in found for line in _compose.lines_using(found[file], name))
+        at = next(used, (first, 0))
+        result.append(_gate.Finding("compose.variable", _gate.WARNING, message, fix, *at))
     return result
 
 
@@ -222,15 +250,11 @@ def look(
     found = texts(folder, files)
     missing = variables(found, env)
     # What is missing was said; compose shall go on and say the rest.
-    stand_ins = {
-        name: "1"
-        for text in found.values()
-        for name, _line, _empty in _compose.required_variables(text)
-    }
-    with environment({**stand_ins, **{name: value for name, value in env.items() if value}}):
+    stand_ins = {name: "1" for name, _file, _line in lacking(found, env)}
+    with environment({**env, **stand_ins}):
         project = _compose.Project(os.path.abspath(folder), "gate", tuple(files))
         try:
-            model, _warnings = project.model()
+            model, warnings = project.model()
         except _compose.ComposeError as error:
             absent = "is not installed" in str(error)
             rule, level = (
@@ -247,6 +271,7 @@ def look(
                 continue
     return [
         *missing,
+        *heard(warnings, found),
         *judge(model, found, held, released),
         *twice(models, found),
         *mounts(model, found, folder),

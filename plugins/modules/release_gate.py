@@ -138,7 +138,7 @@ findings:
   sample:
     - rule: compose.variable
       level: error
-      message: JWT_SECRET is demanded and has no value.
+      message: JWT_SECRET is demanded and empty in carrental_env.
       fix: Add JWT_SECRET to carrental_env, in the vault where it is a secret.
       file: docker-compose.prod.yml
       line: 24
@@ -155,8 +155,8 @@ lines:
   elements: str
   sample:
     - >-
-      error: docker-compose.prod.yml:24: JWT_SECRET is demanded and has no value. Add JWT_SECRET to carrental_env, in
-      the vault where it is a secret. [compose.variable]
+      error: docker-compose.prod.yml:24: JWT_SECRET is demanded and empty in carrental_env. Add JWT_SECRET to
+      carrental_env, in the vault where it is a secret. [compose.variable]
 """
 
 from typing import Any

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
 )
 from ansible_collections.carrental.ops.plugins.plugin_utils import _finding_reports
 
+compose = pytest.mark.skipif(
+    shutil.which("docker") is None
+    or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
+    != 0,
+    reason="compose is not installed",
+)
+
 TEXT = """services:
   api:
     image: example/api
@@ -32,11 +40,50 @@ def rules(found: Any) -> list[str]:
     return [one.rule for one in found]
 
 
-def test_a_variable_without_a_value_is_told_once_at_its_first_place() -> None:
+def test_a_variable_that_only_the_server_has_is_told_once_at_its_first_place() -> None:
     found = _gate_compose.variables({"a.yml": TEXT}, {"OTHER": ""})
-    assert [(one.message, one.file, one.line) for one in found] == [
-        ("KEY is demanded and has no value.", "a.yml", 5)
+    assert [(one.level, one.message, one.file, one.line) for one in found] == [
+        (
+            "warning",
+            "KEY is demanded and not in carrental_env; the server has to have it in its .env.",
+            "a.yml",
+            5,
+        )
     ]
+
+
+def test_a_variable_that_carrental_env_empties_is_an_error() -> None:
+    found = _gate_compose.variables({"a.yml": TEXT}, {"OTHER": "", "KEY": ""})
+    assert [(one.level, one.message) for one in found] == [
+        ("error", "KEY is demanded and empty in carrental_env.")
+    ]
+
+
+def test_what_compose_warns_of_is_told() -> None:
+    warnings = [
+        'The "OTHER" variable is not set. Defaulting to a blank string.',
+        "the attribute `version` is obsolete",
+    ]
+    found = _gate_compose.heard(warnings, {"a.yml": TEXT})
+    assert [(one.rule, one.level, one.file, one.line) for one in found] == [
+        ("compose.variable", "warning", "a.yml", 6),
+        ("compose.warning", "note", "a.yml", 0),
+    ]
+    assert found[0].message.startswith("OTHER is used and not in carrental_env;")
+
+
+@compose
+def test_a_variable_without_a_value_reaches_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JWT_SECRET", raising=False)
+    text = "services:\n  api:\n    image: a:1\n    environment:\n      JWT: ${JWT_SECRET}\n"
+    (tmp_path / "a.yml").write_text(text)
+    unset = _gate_compose.look(str(tmp_path), ["a.yml"], {}, [], [])
+    assert ("compose.variable", 5) in [(one.rule, one.line) for one in unset]
+    for value in ("", "x"):
+        found = _gate_compose.look(str(tmp_path), ["a.yml"], {"JWT_SECRET": value}, [], [])
+        assert "compose.variable" not in rules(found)
 
 
 def service(**settings: Any) -> dict[str, Any]:
