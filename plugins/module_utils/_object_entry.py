@@ -143,6 +143,13 @@ def part_sizes(etag: str, size: int) -> list[int]:
     return [one for one in possible if -(-size // one) == parts]
 
 
+def hides_md5(headers: Mapping[str, str]) -> bool:
+    """Return whether a store encrypted with keys of which it makes etags that are no MD5."""
+    return headers.get("x-amz-server-side-encryption", "") not in ("", "AES256") or any(
+        name.startswith("x-amz-server-side-encryption-customer") for name in headers
+    )
+
+
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return those headers of an answer that belong to the object."""
     return {

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from ._object_entry import Listed, Stored, is_md5, kept_headers, name_of, path_of
+from ._object_entry import (
+    Listed,
+    Stored,
+    hides_md5,
+    is_md5,
+    kept_headers,
+    name_of,
+    part_sizes,
+    path_of,
+)
+from ._object_parts import make_etag
 from ._s3_wire import Answer, Wire, WireError, read_into
 
 _BUFFER = 1024 * 1024
@@ -72,7 +82,7 @@ def fetch(wire: Wire, wanted: Listed, folder: str) -> tuple[Stored, str]:
 
 
 def _fetch(wire: Wire, wanted: Listed, folder: str, partial: str) -> tuple[Stored, str]:
-    begun = _begun(partial, wanted.size)
+    begun = _begun(partial, wanted)
     asked = {"range": f"bytes={begun}-", "if-match": f'"{wanted.etag}"'} if begun else {}
     try:
         answer = wire.call("GET", wanted.key, headers=asked)
@@ -86,7 +96,13 @@ def _fetch(wire: Wire, wanted: Listed, folder: str, partial: str) -> tuple[Store
     headers = answer.headers
     if begun and answer.status != 206:
         begun = 0
-    etag = headers.get("etag", "").strip('"') or wanted.etag
+    told = headers.get("etag", "").strip('"')
+    if begun and (told != wanted.etag or hides_md5(headers)):
+        # Whether what is there belongs to it could not be proven in the end.
+        wire.close()
+        os.unlink(partial)
+        return _fetch(wire, wanted, folder, partial)
+    etag = told or wanted.etag
     sums = new_sums(etag)
     flags = os.O_RDWR | os.O_CREAT | (0 if begun else os.O_TRUNC)
     with open(os.open(partial, flags, 0o600), "r+b", buffering=0) as stream:
@@ -97,9 +113,13 @@ def _fetch(wire: Wire, wanted: Listed, folder: str, partial: str) -> tuple[Store
         size = _length(headers, answer.status)
         if size is not None and sums.size != size:
             raise WireError(f"{sums.size} of {size} bytes came", "again")
-        _prove(headers, etag, sums)
+        if not begun:
+            _prove(headers, etag, sums)
         mtime = _time(headers, wanted)
         os.utime(stream.fileno(), (mtime, mtime))
+    if begun and not _is(partial, wanted, sums):
+        os.unlink(partial)
+        return _fetch(wire, wanted, folder, partial)
     content = partial.removesuffix(".partial")
     os.rename(partial, content)
     return (
@@ -120,9 +140,10 @@ def _receive(answer: Answer, stream: Any, buffer: memoryview, sums: Sums) -> Non
             piece = piece[stream.write(piece) :]
 
 
-def _begun(partial: str, size: int) -> int:
+def _begun(partial: str, wanted: Listed) -> int:
     """Return how much of a large object is there from a run before."""
-    if size < _RESUME:
+    size = wanted.size
+    if size < _RESUME or not (is_md5(wanted.etag) or part_sizes(wanted.etag, size)):
         return 0
     try:
         there = os.path.getsize(partial)
@@ -141,16 +162,19 @@ def _length(headers: Mapping[str, str], status: int) -> int | None:
 
 
 def _prove(headers: Mapping[str, str], etag: str, sums: Sums) -> None:
-    # With keys of its own a store encrypts first, and the etag is of what it wrote.
-    encrypted = headers.get("x-amz-server-side-encryption", "") not in ("", "AES256") or any(
-        name.startswith("x-amz-server-side-encryption-customer") for name in headers
-    )
-    if sums.md5 is None or encrypted or sums.md5.hexdigest() == etag:
+    if sums.md5 is None or hides_md5(headers) or sums.md5.hexdigest() == etag:
         return
     raise DamagedError(
         f"its content does not match its etag {etag}: the MD5 of what comes is "
         f"{sums.md5.hexdigest()}"
     )
+
+
+def _is(path: str, wanted: Listed, sums: Sums) -> bool:
+    """Return whether a file that was gone on with is the object, from its first byte on."""
+    if sums.md5 is not None:
+        return bool(sums.md5.hexdigest() == wanted.etag)
+    return make_etag(path, wanted)
 
 
 def _time(headers: Mapping[str, str], wanted: Listed) -> int:

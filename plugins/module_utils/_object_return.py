@@ -18,6 +18,7 @@ from . import _object_fetch, _object_inventory, _object_plan, _object_put, _obje
 from ._object_bucket import Bucket, listed
 from ._object_entry import Listed, Stored, part_sizes
 from ._object_fetch import DamagedError, VanishedError
+from ._object_parts import part_of
 from ._object_plan import FETCH, GONE, KEEP, REFRESH, Step, Sums
 from ._object_snapshots import Snapshots
 from ._object_workers import Workers
@@ -136,29 +137,6 @@ def _received(body: Any) -> Iterator[bytes]:
     buffer = memoryview(bytearray(_PIECE))
     while read := read_into(body, buffer):
         yield bytes(buffer[:read])
-
-
-def part_of(path: str, one: Listed) -> int:
-    """Return how large the parts of an object were, by which size makes its etag."""
-    possible = part_sizes(one.etag, one.size)
-    if len(possible) > 1:
-        for size in possible:
-            if _etag(path, one.size, size) == one.etag:
-                return size
-    return possible[0] if possible else 0
-
-
-def _etag(path: str, size: int, part: int) -> str:
-    """Return the etag of a file that is put in parts: the MD5 of the MD5s, and their number."""
-    parts = []
-    with open(path, "rb") as stream:
-        for begin in range(0, size, part):
-            md5 = hashlib.md5(usedforsecurity=False)
-            for piece in pieces(stream, min(part, size - begin), _PIECE):
-                md5.update(piece)
-            parts.append(md5.digest())
-    joined = hashlib.md5(b"".join(parts), usedforsecurity=False)
-    return f"{joined.hexdigest()}-{len(parts)}"
 
 
 def file_hash(path: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _object_entry as entries
 from ansible_collections.carrental.ops.plugins.module_utils import _object_inventory as inventory
-from ansible_collections.carrental.ops.plugins.module_utils import _object_return as returns
+from ansible_collections.carrental.ops.plugins.module_utils import _object_parts as parts
 from ansible_collections.carrental.ops.plugins.module_utils import _object_spill as spill
 from ansible_collections.carrental.ops.plugins.module_utils import _object_verify as verify
 from ansible_collections.carrental.ops.plugins.module_utils._object_snapshots import (
@@ -41,7 +41,7 @@ def test_a_key_that_is_no_path_leads_nowhere_else(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("etag", "size", "parts"),
+    ("etag", "size", "possible"),
     [
         (MD5, 100 * MIB, []),
         (f"{MD5}-2", 9 * MIB, [8 * MIB, 5 * MIB, 9 * MIB // 2]),
@@ -50,8 +50,8 @@ def test_a_key_that_is_no_path_leads_nowhere_else(key: str) -> None:
         ("strange", 64 * MIB, []),
     ],
 )
-def test_parts_can_have_had_these_sizes(etag: str, size: int, parts: list[int]) -> None:
-    assert entries.part_sizes(etag, size) == parts
+def test_parts_can_have_had_these_sizes(etag: str, size: int, possible: list[int]) -> None:
+    assert entries.part_sizes(etag, size) == possible
 
 
 @pytest.mark.parametrize("part", [5, 8, 9])
@@ -62,7 +62,7 @@ def test_the_size_of_parts_is_found_by_the_etag_that_it_makes(tmp_path: Path, pa
     size = part * MIB
     hashed = [md5(content[at : at + size]).digest() for at in range(0, len(content), size)]
     etag = f"{md5(b''.join(hashed)).hexdigest()}-{len(hashed)}"
-    found = returns.part_of(str(path), entries.Listed("x", len(content), etag, 0))
+    found = parts.part_of(str(path), entries.Listed("x", len(content), etag, 0))
     assert found == size or part == 9
     assert -(-len(content) // found) == len(hashed)
 

@@ -3,15 +3,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import pytest
+from ansible_collections.carrental.ops.plugins.module_utils import _object_fetch as fetches
 from ansible_collections.carrental.ops.plugins.module_utils import _object_put as puts
+from ansible_collections.carrental.ops.plugins.module_utils._object_entry import Listed, name_of
 from ansible_collections.carrental.ops.plugins.module_utils._object_store import Login
-from ansible_collections.carrental.ops.plugins.module_utils._s3_wire import Wire, WireError
+from ansible_collections.carrental.ops.plugins.module_utils._s3_wire import (
+    Answer,
+    Wire,
+    WireError,
+)
 
+md5 = partial(hashlib.md5, usedforsecurity=False)
+MIB = 1024 * 1024
 LOGIN = Login("store", 9000, "user", "secret", "carrental")
 
 
@@ -56,3 +68,85 @@ def test_what_breaks_off_is_sent_again_over_a_line_of_its_own(
     puts.put(Wire(LOGIN), "cars/1", puts.Content(2000, "", {}, opened))
     bodies = [line.sent.partition(b"\r\n\r\n")[2] for line in lines]
     assert bodies == [b"A" * 1000, b"A" * 2000]
+
+
+def in_parts(content: bytes, size: int) -> str:
+    """The etag of a content that was put in parts of a size."""
+    hashed = [md5(content[at : at + size]).digest() for at in range(0, len(content), size)]
+    return f"{md5(b''.join(hashed)).hexdigest()}-{len(hashed)}"
+
+
+class Body:
+    def __init__(self, content: bytes) -> None:
+        self.left = memoryview(content)
+
+    def take(self, buffer: memoryview) -> int:
+        piece, self.left = self.left[: len(buffer)], self.left[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class Large:
+    """A store that has one large object."""
+
+    def __init__(self, content: bytes, etag: str, **headers: str) -> None:
+        self.content = content
+        self.etag = etag
+        self.headers = headers
+        self.asked: list[int] = []
+
+    def close(self) -> None:
+        pass
+
+    def call(self, _method: str, _key: str, headers: dict[str, str]) -> Answer:
+        begin = int(headers.get("range", "bytes=0-").removeprefix("bytes=")[:-1])
+        self.asked.append(begin)
+        size = len(self.content)
+        told = {
+            "etag": f'"{self.etag}"',
+            "content-length": str(size - begin),
+            "content-range": f"bytes {begin}-{size - 1}/{size}",
+            **{name.replace("_", "-"): value for name, value in self.headers.items()},
+        }
+        body = Body(self.content[begin:])
+        return Answer(206 if begin else 200, told, body)  # type: ignore[arg-type]
+
+
+LARGE = os.urandom(20 * MIB)
+WHOLE = md5(LARGE).hexdigest()
+EIGHT = in_parts(LARGE, 8 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("listed", "said", "headers", "good", "asked"),
+    [
+        pytest.param(EIGHT, EIGHT, {}, True, [10 * MIB], id="parts"),
+        pytest.param(EIGHT, EIGHT, {}, False, [10 * MIB, 0], id="parts, bad bytes"),
+        pytest.param(WHOLE, WHOLE, {}, True, [10 * MIB], id="whole"),
+        pytest.param(WHOLE, WHOLE, {}, False, [10 * MIB, 0], id="whole, bad bytes"),
+        pytest.param(EIGHT, WHOLE, {}, True, [10 * MIB, 0], id="changed"),
+        pytest.param("strange", "strange", {}, True, [0], id="an etag that proves nothing"),
+        pytest.param(
+            *(in_parts(LARGE, 7 * MIB), in_parts(LARGE, 9 * MIB), {}, True, [10 * MIB, 0]),
+            id="changed, in parts",
+        ),
+        pytest.param(
+            *("9" * 32, "9" * 32, {"x_amz_server_side_encryption": "aws:kms"}),
+            *(True, [10 * MIB, 0]),
+            id="encrypted",
+        ),
+    ],
+)
+def test_a_large_object_is_gone_on_with_when_what_is_there_is_proven(
+    *, tmp_path: Path, listed: str, said: str, headers: dict[str, str], good: bool, asked: list[int]
+) -> None:
+    wanted = Listed("large", len(LARGE), listed, 1000)
+    begun = bytearray(LARGE[: 10 * MIB])
+    if not good:
+        begun[4096:8192] = bytes(4096)
+    (tmp_path / f"{name_of(wanted)}.partial").write_bytes(begun)
+    store = Large(LARGE, said, **headers)
+    one, content = fetches.fetch(store, wanted, str(tmp_path))  # type: ignore[arg-type]
+    assert store.asked == asked
+    assert Path(content).read_bytes() == LARGE
+    assert (one.etag, one.sha256) == (said, hashlib.sha256(LARGE).hexdigest())
