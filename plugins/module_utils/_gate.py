@@ -28,6 +28,7 @@ RULES = {
     "compose.heap": "The heap of Node leaves room in the limit of its container",
     "compose.restart": "A service comes back after a crash and a reboot",
     "compose.mount": "Mounted files are in the checkout",
+    "compose.on_server": "What is kept out of Git is known to be needed on the server",
     "compose.not_run": "Compose was asked",
     "nginx.prefix": "The proxy hands a path on as it is",
     "nginx.repeat": "The proxy does not send a POST twice",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -152,8 +153,12 @@ def _service(
 
     image = str(service.get("image") or "")
     if image and not released and not service.get("build"):
-        reference = _registry.parse(image)
-        if not reference.digest and reference.tag in ("", "latest"):
+        try:
+            reference = _registry.parse(image)
+        except _registry.RegistryError as error:
+            yield says("compose.image", _gate.ERROR, f"{name}: {error}", "")
+            reference = None
+        if reference and not reference.digest and reference.tag in ("", "latest"):
             yield says(
                 "compose.image",
                 _gate.WARNING,
@@ -217,26 +222,23 @@ def judge(
     return result
 
 
-def mounts(model: _compose.Model, found: Mapping[str, str], folder: str) -> list[_gate.Finding]:
-    """Return files that are mounted and that the checkout does not have."""
-    result = []
-    root = os.path.realpath(folder)
-    for name, source, _create in _compose.binds(model):
-        inside = os.path.realpath(source).startswith(root + os.sep)
-        shown = os.path.relpath(source, folder)
-        # A directory may be made on the server, as that of certificates is.
-        if not inside or os.path.exists(source) or not os.path.splitext(shown)[1]:
-            continue
-        result.append(
-            _gate.Finding(
-                "compose.mount",
-                _gate.ERROR,
-                f"{name} mounts {shown}, which is not there: Docker would make a directory of it.",
-                "Add the file, or correct the path.",
-                *place(found, name),
-            )
-        )
-    return result
+def read(project: _compose.Project) -> tuple[_compose.Model, list[str]]:
+    """Return compose's own reading of a project and its warnings, as of a server.
+
+    An ``env_file`` that only the server has is left out: nobody commits it.
+
+    :raises _compose.ComposeError: compose refuses it, or is not installed.
+    """
+    try:
+        return project.model()
+    except _compose.ComposeError as error:
+        if "env file" not in str(error):
+            raise
+        done = project.run("config", "--no-env-resolution", "--format", "json")
+        if done.rc != 0:
+            # An older compose has no such option, or there is more that it refuses.
+            raise
+        return json.loads(done.stdout), _compose.warnings(done.stderr)
 
 
 def look(
@@ -245,8 +247,11 @@ def look(
     env: Mapping[str, str],
     held: Sequence[str],
     released: Sequence[str],
-) -> list[_gate.Finding]:
-    """Return all that is to be said of the compose files of a checkout."""
+) -> tuple[list[_gate.Finding], _compose.Model | None]:
+    """Return all that is to be said of the compose files of a checkout, and compose's reading.
+
+    Without a reading compose is not installed, or refuses them; a finding tells which.
+    """
     found = texts(folder, files)
     missing = variables(found, env)
     # What is missing was said; compose shall go on and say the rest.
@@ -254,18 +259,19 @@ def look(
     with environment({**env, **stand_ins}):
         project = _compose.Project(os.path.abspath(folder), "gate", tuple(files))
         try:
-            model, warnings = project.model()
+            model, warnings = read(project)
         except _compose.ComposeError as error:
             absent = "is not installed" in str(error)
             rule, level = (
                 ("compose.not_run", _gate.NOTE) if absent else ("compose.invalid", _gate.ERROR)
             )
-            return [*missing, _gate.Finding(rule, level, str(error), "", files[0] if files else "")]
+            first = files[0] if files else ""
+            return [*missing, _gate.Finding(rule, level, str(error), "", first)], None
         models = {}
         for file in files:
             alone = _compose.Project(os.path.abspath(folder), "gate", (file,))
             try:
-                models[file], _warnings = alone.model()
+                models[file], _warnings = read(alone)
             except _compose.ComposeError:
                 # An override is no project by itself, and defines nothing twice.
                 continue
@@ -274,5 +280,4 @@ def look(
         *heard(warnings, found),
         *judge(model, found, held, released),
         *twice(models, found),
-        *mounts(model, found, folder),
-    ]
+    ], model

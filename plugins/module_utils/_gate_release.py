@@ -7,27 +7,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Collection, Mapping, Sequence
 
-from . import _gate, _migration_findings, _migration_risk, _registry, _registry_client
+from . import _gate, _gate_git, _migration_findings, _migration_risk, _registry, _registry_client
 
 _FILE = "migration.sql"
-
-
-def _git(folder: str, *arguments: str) -> str:
-    argv = ["git", "-C", folder, *arguments]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _gate.GateError(f"Cannot run git in {folder}: {error}; install git.") from error
-    if done.returncode != 0:
-        said = " ".join(done.stderr.split())
-        raise _gate.GateError(
-            f"git {arguments[0]} in {folder} ended with {done.returncode}: {said}; gate_base is a "
-            "branch or commit of that checkout, which has to be fetched (fetch-depth: 0 in CI)."
-        )
-    return done.stdout
 
 
 def known(folder: str, base: str) -> set[str]:
@@ -35,10 +19,9 @@ def known(folder: str, base: str) -> set[str]:
 
     Who moves the directory has had the migrations before all the same.
     """
-    listed = _git(folder, "ls-tree", "-r", "-z", "--name-only", "--full-tree", base)
     return {
         os.path.basename(os.path.dirname(name))
-        for name in listed.split("\0")
+        for name in _gate_git.files(folder, base)
         if os.path.basename(name) == _FILE
     }
 
@@ -121,23 +104,20 @@ def _line(text: str, statement: str) -> int:
 def images(
     names: Sequence[str],
     login: Mapping[str, str],
-    registries: Collection[str],
     architecture: str,
     insecure: Collection[str],
 ) -> list[_gate.Finding]:
     """Return the images that cannot be had.
 
     :param login: ``username`` and ``password``, or nothing.
-    :param registries: those that get the login.
     :param insecure: registries without a certificate that anybody trusts.
     """
     result = []
     for name in names:
         try:
             reference = _registry.parse(name)
-            given = login if login and reference.registry in registries else None
             client = _registry_client.Client(
-                reference, given, insecure=reference.registry in insecure
+                reference, login or None, insecure=reference.registry in insecure
             )
             client.manifest(architecture)
         except (_registry.RegistryError, _registry_client.ReadError) as error:

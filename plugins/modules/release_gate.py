@@ -166,9 +166,9 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _gate,
     _gate_compose,
     _gate_inventory,
+    _gate_mounts,
     _gate_nginx,
     _gate_release,
-    _registry,
 )
 
 _HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -180,9 +180,11 @@ def look(params: dict[str, Any]) -> list[_gate.Finding]:
     src, path = params["src"], params["migrations"]
     if src:
         env = {name: "" if value is None else str(value) for name, value in params["env"].items()}
-        found += _gate_compose.look(
-            src, params["compose_files"], env, params["held"], params["released"]
-        )
+        files = params["compose_files"]
+        these, model = _gate_compose.look(src, files, env, params["held"], params["released"])
+        found += these
+        if model:
+            found += _gate_mounts.look(model, _gate_compose.texts(src, files), src)
         found += _gate_nginx.look(src)
     if src and path:
         scripts = _gate_release.migrations(src, path)
@@ -193,7 +195,6 @@ def look(params: dict[str, Any]) -> list[_gate.Finding]:
     found += _gate_release.images(
         params["images"],
         login if params["username"] else {},
-        {_registry.parse(one).registry for one in params["images"]},
         params["architecture"],
         params["insecure_registries"],
     )
@@ -243,7 +244,7 @@ def main() -> None:
     module.no_log_values.clear()
     try:
         found = look(params)
-    except (_gate.GateError, _registry.RegistryError) as error:
+    except _gate.GateError as error:
         module.fail_json(msg=f"{error} Nothing was changed.")
     stops = _gate.stops(found, params["level"])
     module.exit_json(

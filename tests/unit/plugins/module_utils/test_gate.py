@@ -79,10 +79,11 @@ def test_a_variable_without_a_value_reaches_the_gate(
     monkeypatch.delenv("JWT_SECRET", raising=False)
     text = "services:\n  api:\n    image: a:1\n    environment:\n      JWT: ${JWT_SECRET}\n"
     (tmp_path / "a.yml").write_text(text)
-    unset = _gate_compose.look(str(tmp_path), ["a.yml"], {}, [], [])
+    unset, _model = _gate_compose.look(str(tmp_path), ["a.yml"], {}, [], [])
     assert ("compose.variable", 5) in [(one.rule, one.line) for one in unset]
     for value in ("", "x"):
-        found = _gate_compose.look(str(tmp_path), ["a.yml"], {"JWT_SECRET": value}, [], [])
+        given = {"JWT_SECRET": value}
+        found, _model = _gate_compose.look(str(tmp_path), ["a.yml"], given, [], [])
         assert "compose.variable" not in rules(found)
 
 
@@ -101,6 +102,7 @@ def service(**settings: Any) -> dict[str, Any]:
         ({}, ""),
         ({"image": "example/api"}, "compose.image"),
         ({"image": "example/api:latest"}, "compose.image"),
+        ({"image": "MyOrg/redis:7"}, "compose.image"),
         ({"image": "example/api", "build": {"context": "."}}, ""),
         ({"deploy": {}}, "compose.memory"),
         ({"restart": "no"}, "compose.restart"),
@@ -130,18 +132,6 @@ def test_two_files_that_define_a_service() -> None:
     models = {"a.yml": service(), "b.yml": service(), "c.yml": {"services": {"api": {"ports": []}}}}
     found = _gate_compose.twice(models, dict.fromkeys(models, TEXT))
     assert [(one.rule, one.file, one.line) for one in found] == [("compose.twice", "b.yml", 2)]
-
-
-def test_a_mounted_file_that_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "there.conf").touch()
-    volumes = [
-        {"type": "bind", "source": str(tmp_path / name)}
-        for name in ("there.conf", "gone.conf", "ssl")
-    ]
-    outside = {"type": "bind", "source": "/var/run/docker.sock"}
-    model = service(volumes=[*volumes, outside])
-    found = _gate_compose.mounts(model, {"a.yml": TEXT}, str(tmp_path))
-    assert [one.message.split(",")[0] for one in found] == ["api mounts gone.conf"]
 
 
 def test_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +181,12 @@ def test_an_index_locks() -> None:
     scripts = {"0": "", "1": "CREATE INDEX i ON cars (id);"}
     found = _gate_release.judge(scripts, "m", {"0"}, lock_timeout=True)
     assert [(one.rule, one.level) for one in found] == [("migration.locking", "warning")]
+
+
+def test_what_is_no_name_of_an_image_is_a_finding() -> None:
+    found = _gate_release.images(["MyOrg/redis:7"], {}, "amd64", [])
+    assert rules(found) == ["image.missing"]
+    assert "is not the name of an image" in found[0].message
 
 
 def git(folder: Path, *argv: str) -> None:
