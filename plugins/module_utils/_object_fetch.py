@@ -193,6 +193,20 @@ def look(wire: Wire, wanted: Listed) -> tuple[str, dict[str, str]]:
 
     :raises WireError, VanishedError: it cannot be looked at.
     """
+    headers = head(wire, wanted)
+    return etag_of(headers, wanted), kept_headers(headers)
+
+
+def etag_of(headers: Mapping[str, str], wanted: Listed) -> str:
+    """Return the etag of an answer, or that of the list where it has none."""
+    return headers.get("etag", "").strip('"') or wanted.etag
+
+
+def head(wire: Wire, wanted: Listed) -> Mapping[str, str]:
+    """Return the headers of an object as they are now.
+
+    :raises WireError, VanishedError: it cannot be looked at.
+    """
     try:
         answer = wire.call("HEAD", wanted.key)
     except WireError as error:
@@ -200,5 +214,4 @@ def look(wire: Wire, wanted: Listed) -> tuple[str, dict[str, str]]:
             raise VanishedError(wanted.key) from error
         raise
     answer.body.read()
-    headers = answer.headers
-    return headers.get("etag", "").strip('"') or wanted.etag, kept_headers(headers)
+    return answer.headers

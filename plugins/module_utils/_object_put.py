@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from ._object_entry import is_md5
+from ._object_entry import hides_md5, is_md5
 from ._object_fetch import DamagedError
 from ._s3_signature import UNSIGNED
 from ._s3_wire import Wire, WireError, error_code, text_of
@@ -30,6 +30,7 @@ class Content:
     """What is to be put: the same bytes each time that a range of it is opened."""
 
     size: int
+    # Proves what is sent where it is an MD5; what is no MD5, or nothing, proves nothing.
     etag: str
     headers: Mapping[str, str]
     open: Callable[[int, int], AbstractContextManager[Iterable[bytes]]]
@@ -50,9 +51,12 @@ def put(wire: Wire, key: str, content: Content) -> None:
     if part:
         _put_parts(wire, key, content, part)
         return
-    etag = _put_range(wire, key, content, slice(0, content.size), query={}, headers=content.headers)
-    if is_md5(content.etag) and is_md5(etag) and etag != content.etag:
-        raise DamagedError(f"the store has it with etag {etag}, and it should be {content.etag}")
+    whole = slice(0, content.size)
+    _etag, md5 = _put_range(wire, key, content, whole, query={}, headers=content.headers)
+    # What a store has that encrypts has an etag of its own; so may what was saved of one, and is
+    # proven by its sha256.
+    if not content.sha256 and is_md5(content.etag) and md5 != content.etag:
+        raise DamagedError(f"what was sent has MD5 {md5}, and it should be {content.etag}")
 
 
 def _put_range(
@@ -63,8 +67,8 @@ def _put_range(
     *,
     query: Mapping[str, str],
     headers: Mapping[str, str],
-) -> str:
-    """Put a part, or the whole; return its etag."""
+) -> tuple[str, str]:
+    """Put a part, or the whole; return its etag, and the MD5 of what was sent."""
     begin, length = part.start, part.stop - part.start
     whole = begin == 0 and length == content.size
     for attempt in range(1, _TRIES + 1):
@@ -83,16 +87,11 @@ def _put_range(
                 raise
             continue
         etag = str(answer.headers.get("etag") or "").strip('"')
-        # A store that encrypts has etags of its own, which are no hash of the content.
-        encrypted = str(answer.headers.get("x-amz-server-side-encryption") or "") not in (
-            "",
-            "AES256",
-        )
-        if is_md5(etag) and etag != md5.hexdigest() and not encrypted:
+        if is_md5(etag) and etag != md5.hexdigest() and not hides_md5(answer.headers):
             raise DamagedError(
                 f"the store says etag {etag} of what was sent with MD5 {md5.hexdigest()}"
             )
-        return etag
+        return etag, md5.hexdigest()
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -114,7 +113,8 @@ def _put_parts(wire: Wire, key: str, content: Content, part: int) -> None:
         for begin in range(0, content.size, part):
             piece = slice(begin, min(begin + part, content.size))
             query = {"partNumber": str(len(etags) + 1), "uploadId": upload}
-            etags.append(_put_range(wire, key, content, piece, query=query, headers={}))
+            etag, _md5 = _put_range(wire, key, content, piece, query=query, headers={})
+            etags.append(etag)
         body = completion(etags)
         signed = hashlib.sha256(body).hexdigest()
         answer = wire.call("POST", key, query={"uploadId": upload}, body=body, content=signed)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from . import _object_fetch, _object_inventory, _object_plan, _object_put, _object_spill
 from ._object_bucket import Bucket, listed
-from ._object_entry import Listed, Stored, part_sizes
+from ._object_entry import Listed, Stored, hides_md5, kept_headers, part_sizes
 from ._object_fetch import DamagedError, VanishedError
 from ._object_parts import part_of
 from ._object_plan import FETCH, GONE, KEEP, REFRESH, Step, Sums
@@ -113,7 +113,8 @@ class FromBucket:
 
         :raises WireError, VanishedError: it cannot be read.
         """
-        etag, headers = _object_fetch.look(tool, one)
+        headers = _object_fetch.head(tool, one)
+        etag = _object_fetch.etag_of(headers, one)
         if etag != one.etag:
             raise WireError("it was changed while it was copied; the next run has it")
 
@@ -130,7 +131,8 @@ class FromBucket:
                     tool.close()
 
         part = next(iter(part_sizes(etag, one.size)), 0)
-        return _object_put.Content(one.size, etag, headers, opened, part=part)
+        md5 = "" if hides_md5(headers) else etag
+        return _object_put.Content(one.size, md5, kept_headers(headers), opened, part=part)
 
 
 def _received(body: Any) -> Iterator[bytes]:

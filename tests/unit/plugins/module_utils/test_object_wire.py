@@ -7,13 +7,15 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _object_fetch as fetches
 from ansible_collections.carrental.ops.plugins.module_utils import _object_put as puts
+from ansible_collections.carrental.ops.plugins.module_utils import _object_return as returns
+from ansible_collections.carrental.ops.plugins.module_utils._object_bucket import Bucket
 from ansible_collections.carrental.ops.plugins.module_utils._object_entry import Listed, name_of
 from ansible_collections.carrental.ops.plugins.module_utils._object_store import Login
 from ansible_collections.carrental.ops.plugins.module_utils._s3_wire import (
@@ -150,3 +152,63 @@ def test_a_large_object_is_gone_on_with_when_what_is_there_is_proven(
     assert store.asked == asked
     assert Path(content).read_bytes() == LARGE
     assert (one.etag, one.sha256) == (said, hashlib.sha256(LARGE).hexdigest())
+
+
+class Target:
+    """A store that takes one object, and tells an etag of it."""
+
+    def __init__(self, etag: str, **headers: str) -> None:
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.headers["etag"] = f'"{etag}"'
+
+    def send(self, _key: str, chunks: Iterable[bytes], _length: int, **_more: object) -> Answer:
+        b"".join(chunks)
+        return Answer(200, self.headers, Read())  # type: ignore[arg-type]
+
+
+class Read:
+    def read(self) -> bytes:
+        return b""
+
+
+SMALL = b"photo"
+OTHER = "9" * 32
+KMS = {"x_amz_server_side_encryption": "aws:kms"}
+
+
+@pytest.mark.parametrize(
+    ("source", "sha256", "target", "said"),
+    [
+        pytest.param(md5(SMALL).hexdigest(), "", Target(OTHER, **KMS), "", id="to an encrypted"),
+        pytest.param(OTHER, "f" * 64, Target(md5(SMALL).hexdigest()), "", id="saved of one"),
+        pytest.param("", "", Target(md5(SMALL).hexdigest()), "", id="copied of one"),
+        pytest.param(OTHER, "", Target(md5(SMALL).hexdigest()), "should be 99", id="bad source"),
+        pytest.param(OTHER, "", Target(OTHER, **KMS), "should be 99", id="bad source to one"),
+        pytest.param("", "", Target(OTHER), "says etag 99", id="bad target"),
+    ],
+)
+def test_what_is_put_is_proven_by_what_is_an_md5(
+    source: str, sha256: str, target: Target, said: str
+) -> None:
+    @contextmanager
+    def opened(_begin: int, _length: int) -> Iterator[Iterable[bytes]]:
+        yield [SMALL]
+
+    content = puts.Content(len(SMALL), source, {}, opened, sha256)
+    expected = pytest.raises(fetches.DamagedError, match=said) if said else nullcontext()
+    with expected:
+        puts.put(target, "cars/1", content)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kms", [True, False])
+def test_an_etag_of_an_encrypted_source_is_no_md5(
+    monkeypatch: pytest.MonkeyPatch, *, kms: bool
+) -> None:
+    headers = {"etag": f'"{OTHER}"', "content-type": "image/jpeg"}
+    if kms:
+        headers["x-amz-server-side-encryption"] = "aws:kms"
+    monkeypatch.setattr(Wire, "call", lambda *_, **__: Answer(200, headers, Read()))  # type: ignore[arg-type]
+    source = returns.FromBucket(Bucket(LOGIN))
+    content = source.content(Wire(LOGIN), Listed("cars/1", len(SMALL), OTHER, 1000))
+    assert content.etag == ("" if kms else OTHER)
+    assert content.headers == {"content-type": "image/jpeg"}
