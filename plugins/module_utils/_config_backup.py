@@ -333,6 +333,8 @@ class Choice:
     identity: str
     # What is there was unpacked by a run that did not come to its end.
     overwrite: bool = False
+    # Where the plain archive and the keyring of gpg are for a while; empty is that of the system.
+    scratch_dir: str = ""
 
 
 def restore(choice: Choice, check: bool, step: Callable[..., None]) -> Outcome:
@@ -364,7 +366,9 @@ def restore(choice: Choice, check: bool, step: Callable[..., None]) -> Outcome:
     outcome = Outcome(name, True, told["files"], told["skipped"], bytes=told["bytes"])
     if check:
         return outcome
-    with tempfile.TemporaryDirectory(prefix="carrental-config-") as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="carrental-config-", dir=choice.scratch_dir or None
+    ) as scratch:
         plain = os.path.join(scratch, "configuration.tar.gz")
         _decrypt(path, plain, name.rpartition(".")[2], choice.identity)
         step("unpack the configuration", file=name)
@@ -446,7 +450,9 @@ def _decrypt(path: str, plain: str, program: str, identity: str) -> None:
     if program == "age":
         _run(["age", "-d", "-i", identity, "-o", plain, path])
         return
-    with tempfile.TemporaryDirectory(prefix="carrental-gpg-") as home:
+    # Beside what it is decrypted to: it holds the private key.
+    folder = os.path.dirname(plain)
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir=folder) as home:
         quiet = ["gpg", "--homedir", home, "--batch", "--quiet", "--no-tty"]
         _run([*quiet, "--import", identity])
         _run([*quiet, "-o", plain, "-d", path])

@@ -78,6 +78,12 @@ options:
         before unpacked and that did not come to its end.
     type: bool
     default: false
+  scratch_dir:
+    description:
+      - With O(state=restored), where the decrypted archive and the keyring of C(gpg) are for a while, best
+        in memory. Empty is the directory of the system for temporary files.
+    type: path
+    default: ""
   keep_days:
     description: Backups older than this are removed after one was made. V(0) removes none.
     type: int
@@ -175,6 +181,7 @@ def work(run: _operation_module.OperationModule) -> _config_backup.Outcome:
             params["root"],
             params["identity_file"],
             params["overwrite"],
+            params["scratch_dir"],
         )
         with run.operation("recover") as operation:
             return _config_backup.restore(choice, check, operation.step)
@@ -202,6 +209,7 @@ def main() -> None:
             # The path of a file, which is no secret.
             "identity_file": {"type": "path", "default": "", "no_log": False},
             "overwrite": {"type": "bool", "default": False},
+            "scratch_dir": {"type": "path", "default": ""},
         },
         required_if=[
             ("state", "saved", ["directory", "encryption", "recipients"]),

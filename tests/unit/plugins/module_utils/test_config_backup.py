@@ -6,7 +6,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sqlite3
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -200,3 +202,37 @@ def test_a_file_with_two_names_comes_back_under_both(root: Path, tmp_path: Path)
     back = tmp_path / "back"
     _config_archive.unpack(str(root / "backups" / outcome.file), str(back))
     assert (back / ".env").read_text() == (back / ".env.bak").read_text() == "SECRET=1"
+
+
+@pytest.mark.parametrize("program", ["age", "gpg"])
+def test_what_is_decrypted_lies_where_it_is_said_and_not_for_long(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    saved(root, program)
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    seen: list[str] = []
+
+    def run(argv: list[str], **_how: Any) -> SimpleNamespace:
+        seen.extend(one for one in argv if one.startswith(str(memory)))
+        if "-d" in argv:
+            packed = root / "backups" / Path(argv[-1]).name
+            Path(argv[argv.index("-o") + 1]).write_bytes(packed.read_bytes())
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(subprocess, "run", run)
+    choice = _config_backup.Choice(
+        *(str(root / "backups"), "latest", str(tmp_path / "back"), "/key"),
+        scratch_dir=str(memory),
+    )
+
+    def step(*_names: str, **_facts: Any) -> None:
+        """Note nothing."""
+
+    _config_backup.restore(choice, False, step)
+    assert (tmp_path / "back/.env").read_text() == "SECRET=1"
+    assert {Path(one).name.partition("-")[0] for one in seen} == (
+        {"configuration.tar.gz"} if program == "age" else {"configuration.tar.gz", "gpg"}
+    )
+    assert list(memory.iterdir()) == []
