@@ -4,8 +4,9 @@
 # This module util is private to the collection; it may change at any time.
 """Which backups may go: planned from what is known of them, and from nothing else.
 
-Only verified backups count as kept. When backups fail for weeks, nothing old is removed: the
-newest good one would be the first to fall out of the time.
+Only verified backups count as kept, and only for the database that they are of. When its backups
+fail for weeks, nothing old of it is removed: the newest good one would be the first to fall out of
+the time.
 """
 
 from __future__ import annotations
@@ -49,13 +50,36 @@ class Plan:
 def plan(
     backups: Sequence[Backup], policy: Policy, now: datetime, pinned: Collection[str] = ()
 ) -> Plan:
-    """Judge all backups of a directory.
+    """Judge all backups of a directory, those of each database by themselves.
 
     :param pinned: ids that somebody needs, as the one from before the release that runs.
     """
     newest_first = sorted(backups, key=lambda one: (one.at, one.id), reverse=True)
+    groups = _grouped(newest_first, _database)
+    found = Plan()
+    refusals = []
+    for database, group in groups.items():
+        judged = _plan(group, policy, now, pinned)
+        found.keep += judged.keep
+        found.remove += judged.remove
+        if judged.refusal:
+            several = f"of {database or 'what names no database'}, for " if len(groups) > 1 else ""
+            refusals.append(f"{several}{judged.refusal}")
+    for judgements in (found.keep, found.remove):
+        judgements.sort(key=lambda one: (one.backup.at, one.backup.id), reverse=True)
+    found.refusal = "; ".join(refusals)
+    return found
+
+
+def _plan(
+    newest_first: Sequence[Backup], policy: Policy, now: datetime, pinned: Collection[str]
+) -> Plan:
+    """Judge the backups of one database."""
     verified = [one for one in newest_first if one.verified]
-    reasons = _reasons(verified, policy, now, pinned)
+    reasons: dict[str, str] = {}
+    # Another server may have a database of that name; none is kept in the place of another.
+    for group in _grouped(newest_first, _host).values():
+        reasons |= _reasons([one for one in group if one.verified], policy, now, pinned)
     found = Plan()
     limit = now - timedelta(days=policy.days)
     for one in newest_first:
@@ -70,6 +94,24 @@ def plan(
         found.keep += [Judged(one.backup, "nothing is removed") for one in found.remove]
         found.remove = []
     return found
+
+
+def _grouped(backups: Sequence[Backup], of: Callable[[Backup], str]) -> dict[str, list[Backup]]:
+    """Return backups by what they are of; what does not say it is of the only one there is."""
+    known = {of(one) for one in backups} - {""}
+    unsaid = next(iter(known)) if len(known) == 1 else ""
+    found: dict[str, list[Backup]] = {}
+    for one in backups:
+        found.setdefault(of(one) or unsaid, []).append(one)
+    return found
+
+
+def _database(backup: Backup) -> str:
+    return str(backup.manifest.database.get("name") or "") if backup.manifest else ""
+
+
+def _host(backup: Backup) -> str:
+    return backup.manifest.host if backup.manifest else ""
 
 
 def _why(backup: Backup, policy: Policy) -> str:

@@ -14,8 +14,10 @@ description:
   - Removes backups that are older than O(days), those of other scripts with the same kind of name too.
   - Never the newest O(keep_min) verified ones, the newest that was restored in a drill, nor one from
     before a release that runs or can be gone back to.
-  - Removes nothing at all when no backup is verified, or the newest verified one is older than
-    O(max_age_hours), for then backups fail; says so in RV(refusal) and does not fail itself.
+  - Judges the backups of each database by themselves. What names no database counts to the only one
+    there is.
+  - Removes nothing of a database when no backup of it is verified, or the newest verified one is older
+    than O(max_age_hours), for then backups fail; says so in RV(refusal) and does not fail itself.
 author:
   - Car Rental Platform Team (@carrental)
 extends_documentation_fragment:
@@ -73,7 +75,7 @@ remove:
   elements: dict
   sample: [{"id": "car_rental_backup_20261001_020000", "bytes": 54525952, "reason": "older than 30 days"}]
 refusal:
-  description: Why nothing is removed although some are old; empty otherwise.
+  description: Why nothing is removed, or nothing of a database, although some are old; empty otherwise.
   returned: always
   type: str
   sample: ""

@@ -103,3 +103,35 @@ def test_weeks_and_months_keep_one_each() -> None:
 @pytest.mark.parametrize("days", [-1, -400])
 def test_one_from_the_future_stays(days: int) -> None:
     assert gone(planned(backup(days), backup(1))) == []
+
+
+def of(database: str, host: str = "") -> dict[str, Any]:
+    return {"database": {"name": database}, "host": host}
+
+
+def test_the_backups_of_one_database_do_not_stand_for_those_of_another() -> None:
+    nightly = [backup(days, **of("carrental")) for days in range(40)]
+    only = backup(36.5, **of("staging"))
+    found = planned(*nightly, only)
+    assert gone(found) == list(range(30, 40))
+    assert only in [one.backup for one in found.keep]
+    # Its backups fail, so that nothing of it goes.
+    found = planned(*nightly, *(backup(days + 0.5, **of("staging")) for days in range(36, 41)))
+    assert gone(found) == list(range(30, 40))
+    assert found.refusal.startswith("of staging, for the newest verified backup, ")
+
+
+def test_another_server_with_that_database_keeps_its_own_newest() -> None:
+    nightly = [backup(days, **of("carrental", "one")) for days in range(40)]
+    others = [backup(days + 0.5, **of("carrental", "two")) for days in (36, 37, 38, 39)]
+    found = planned(*nightly, *others)
+    assert [one.backup.id for one in found.remove if one.backup in others] == [others[-1].id]
+    assert found.refusal == ""
+
+
+def test_what_names_no_database_is_judged_by_itself_where_there_are_several() -> None:
+    young = [backup(1, **of("carrental")), backup(2, **of("staging"))]
+    assert gone(planned(young[0], foreign(40))) == [40]
+    found = planned(*young, foreign(40))
+    assert gone(found) == []
+    assert "of what names no database, for no backup is verified" in found.refusal
