@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from . import _gate
+from . import _gate, _gate_nginx_text
 
-_LOCATION = re.compile(r"^\s*location\s+(?:\^~\s+)?(?P<path>/[^\s{]*)\s*\{")
-_PASS = re.compile(r"^\s*proxy_pass\s+https?://(?P<host>[^/;\s]+)(?P<path>/[^;\s]*)?\s*;")
-_REPEAT = re.compile(r"^\s*proxy_next_upstream\s+[^;]*\bnon_idempotent\b")
+_PASS = re.compile(r"(?:https?://)?(?P<host>[^/]+)(?P<path>/.*)?$")
+# What the image of nginx fills in when it starts; nginx itself has no variable in capitals.
+_FILLED_IN = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\}?")
+_TEMPLATE = ".template"
 _SUFFIX = ".conf"
 
 
@@ -35,45 +36,59 @@ def files(folder: str) -> list[str]:
 
 def judge(text: str, file: str) -> Iterator[_gate.Finding]:
     """Yield the traps of a configuration."""
-    location = ""
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.partition("#")[0]
-        begun = _LOCATION.match(line)
-        if begun:
-            location = begun["path"]
-        if _REPEAT.match(line):
+    if file.endswith(_TEMPLATE):
+        text = _FILLED_IN.sub(r"\1", text)
+    for one in _gate_nginx_text.directives(text):
+        if one.words[0] == "proxy_next_upstream" and "non_idempotent" in one.words:
             yield _gate.Finding(
                 "nginx.repeat",
                 _gate.ERROR,
                 "proxy_next_upstream with non_idempotent sends a booking again to the next server.",
                 "Leave non_idempotent out.",
                 file,
-                number,
+                one.line,
             )
-        # A location often opens and leads on in one line.
-        passed = _PASS.match(line.rpartition("{")[2] if begun else line)
-        if not passed:
-            continue
-        if "$" in passed["host"]:
-            yield _gate.Finding(
-                "nginx.variable",
-                _gate.WARNING,
-                f"proxy_pass leads to {passed['host']}: names in variables are looked up at each "
-                "request, and a deploy cannot pin them; it announces a gap.",
-                "Name an upstream, and let deploys reload nginx.",
-                file,
-                number,
-            )
-        if passed["path"] == "/" and location not in ("", "/"):
-            yield _gate.Finding(
-                "nginx.prefix",
-                _gate.WARNING,
-                f"location {location} with a slash behind the upstream takes {location} away: "
-                f"{location.rstrip('/')}/health arrives as /health.",
-                "Leave out the slash behind the upstream, unless the application expects it so.",
-                file,
-                number,
-            )
+        if one.words[0] == "proxy_pass" and len(one.words) > 1:
+            yield from _passed(one, file)
+
+
+def _passed(one: _gate_nginx_text.Directive, file: str) -> Iterator[_gate.Finding]:
+    """Yield the traps of a proxy_pass."""
+    to = one.words[1]
+    passed = _PASS.match(to)
+    if not passed or "unix:" in passed["host"]:
+        return
+    if "$" in passed["host"]:
+        yield _gate.Finding(
+            "nginx.variable",
+            _gate.WARNING,
+            f"proxy_pass leads to {passed['host']}: names in variables are looked up at each "
+            "request, and a deploy cannot pin them; it announces a gap.",
+            "Name an upstream, and let deploys reload nginx.",
+            file,
+            one.line,
+        )
+    location, path = _prefix(one.location), passed["path"]
+    # With a variable nginx takes the path as it is written, and puts nothing behind it.
+    if not path or "$" in to or not location or path == location:
+        return
+    asked = f"{location.rstrip('/')}/health"
+    arrives = path + asked[len(location) :]
+    yield _gate.Finding(
+        "nginx.prefix",
+        _gate.WARNING,
+        f"location {location} with {path} behind the upstream does not hand a path on as it is: "
+        f"{asked} arrives as {arrives}.",
+        f"Leave out the {path} behind the upstream, unless the application expects it so.",
+        file,
+        one.line,
+    )
+
+
+def _prefix(location: Sequence[str]) -> str:
+    """Return the prefix of a location; none for one of a single path, a pattern or a name."""
+    words = location[1:] if location[:1] == ("^~",) else location
+    return words[0] if len(words) == 1 and words[0].startswith("/") else ""
 
 
 def look(folder: str) -> list[_gate.Finding]:

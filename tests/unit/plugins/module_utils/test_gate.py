@@ -15,7 +15,6 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _gate,
     _gate_compose,
     _gate_inventory,
-    _gate_nginx,
     _gate_release,
 )
 from ansible_collections.carrental.ops.plugins.plugin_utils import _finding_reports
@@ -143,23 +142,6 @@ def test_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (os.environ["GATE_KEPT"], os.environ["GATE_NEW"]) == ("x", "y")
     assert os.environ["GATE_KEPT"] == "before"
     assert "GATE_NEW" not in os.environ
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("location /api/ {\n  proxy_pass http://api;\n}", ""),
-        ("location /api/ {\n  proxy_pass http://api/;\n}", "nginx.prefix"),
-        ("location /api/ { proxy_pass http://api/; }", "nginx.prefix"),
-        ("location / { proxy_pass http://web/; }", ""),
-        ("# location /api/ { proxy_pass http://api/; }", ""),
-        ("location / {\n  proxy_pass http://$upstream;\n}", "nginx.variable"),
-        ("proxy_next_upstream error non_idempotent;", "nginx.repeat"),
-        ("proxy_next_upstream error timeout;", ""),
-    ],
-)
-def test_traps_of_nginx(text: str, rule: str) -> None:
-    assert rules(_gate_nginx.judge(text, "nginx.conf")) == ([rule] if rule else [])
 
 
 DROP = "-- why\nALTER TABLE cars DROP COLUMN colour;\n"
