@@ -139,8 +139,16 @@ def parse_page(page: bytes, login: _object_store.Login) -> tuple[list[list[Any]]
         moment = datetime.strptime(found["LastModified"][:19], "%Y-%m-%dT%H:%M:%S")
         mtime = timegm(moment.timetuple())
         rows.append([key, int(found["Size"]), found.get("ETag", "").strip('"'), mtime])
-    more = "<IsTruncated>true</IsTruncated>" in text
-    return rows, _s3_wire.text_of(page, "NextContinuationToken") if more else ""
+    if "<IsTruncated>true</IsTruncated>" not in text:
+        return rows, ""
+    following = _s3_wire.text_of(page, "NextContinuationToken")
+    if not following:
+        raise StoreError(
+            f"Object store at {login.place}: it cuts its list of {login.bucket} and does not say "
+            "how to go on (NextContinuationToken), so the rest of the bucket is not known; look at "
+            "the store, or at what is in front of it."
+        )
+    return rows, following
 
 
 def listed(row: list[Any]) -> Listed:

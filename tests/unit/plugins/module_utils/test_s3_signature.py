@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
@@ -73,3 +74,10 @@ def test_a_page_of_a_list() -> None:
 def test_what_is_no_list_is_no_empty_bucket(page: bytes) -> None:
     with pytest.raises(bucket.StoreError, match="does not speak S3"):
         bucket.parse_page(page, LOGIN)
+
+
+@pytest.mark.parametrize("token", ["", "<NextContinuationToken></NextContinuationToken>"])
+def test_a_list_that_is_cut_is_no_whole_one(token: str) -> None:
+    page = re.sub(r"<NextContinuationToken>.*</NextContinuationToken>", token, PAGE)
+    with pytest.raises(bucket.StoreError, match="the rest of the bucket is not known"):
+        bucket.parse_page(page.encode(), LOGIN)
