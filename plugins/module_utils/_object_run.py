@@ -304,20 +304,30 @@ def _return(
     return outcome
 
 
-def verify(job: Job, step: Step) -> Outcome:
-    """Read a snapshot whole."""
+def verify(job: Job, check: bool, step: Step) -> Outcome:
+    """Read a snapshot whole; what is damaged is fetched by the next one, but for check mode."""
     snapshots = Snapshots(job.folder)
     name = _chosen(snapshots, job.name)
     step("read every object", snapshot=name)
-    read, found = _object_verify.damaged(snapshots, name, job.workers)
-    outcome = Outcome(snapshot=name, plan={"objects": read})
+    read, found, given_up = _object_verify.damaged(snapshots, name, job.workers, give_up=not check)
+    outcome = Outcome(bool(given_up), name, {"objects": read})
     outcome.failed_objects = [
         {"key": key, "why": "its file is not what was saved"} for key in found.first
     ]
     if found.number:
         outcome.why = (
             f"{found.number} of {read} objects of {name} are not what was saved "
-            f"({', '.join(found.first[:_SAID])}); the next snapshot fetches them again from the "
-            "store where their size or time differ, so look at the disk."
+            f"({', '.join(found.first[:_SAID])}). The next snapshot fetches {given_up} of them "
+            f"again{_not_given_up(found.number - given_up, check)}; the older ones share the "
+            "damaged files. Look at the disk, and take one while the store has the objects."
         )
     return outcome
+
+
+def _not_given_up(number: int, check: bool) -> str:
+    if not number:
+        return ""
+    why = (
+        "this is check mode" if check else "another run takes a snapshot, or they cannot be touched"
+    )
+    return f", and {number} only after another verification ({why})"

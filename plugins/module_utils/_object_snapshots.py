@@ -17,6 +17,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 
 from . import _object_inventory
 from ._object_entry import Stored, odd_path, path_of
@@ -91,6 +92,22 @@ class Snapshots:
         :raises OSError: the directory cannot be written.
         """
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self._hold()
+        os.makedirs(self.got, mode=0o700, exist_ok=True)
+        self.mend()
+        for name in os.listdir(self.folder):
+            # A removal that was interrupted.
+            if name.startswith(f"{WORK}."):
+                shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
+        shutil.rmtree(self.next, ignore_errors=True)
+        os.mkdir(self.next, 0o700)
+        self._made = ""
+
+    def _hold(self) -> None:
+        """Keep others from working here.
+
+        :raises SnapshotError: another run works here.
+        """
         if self._lock < 0:
             # The kernel gives it back when this process ends, however it does.
             self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -101,15 +118,26 @@ class Snapshots:
                 f"Another run takes a snapshot in {self.folder}; wait for its end. "
                 "Nothing was changed."
             ) from error
-        os.makedirs(self.got, mode=0o700, exist_ok=True)
-        self.mend()
-        for name in os.listdir(self.folder):
-            # A removal that was interrupted.
-            if name.startswith(f"{WORK}."):
-                shutil.rmtree(os.path.join(self.folder, name), ignore_errors=True)
-        shutil.rmtree(self.next, ignore_errors=True)
-        os.mkdir(self.next, 0o700)
-        self._made = ""
+
+    def give_up(self, name: str, identity: str, one: Stored) -> bool:
+        """Have the next snapshot fetch a file anew, for it is not what was saved.
+
+        By its time alone, for all snapshots share the file, and there may be no other.
+
+        :param identity: of the inventory that was read; another run may have replaced it.
+        :return: whether it will be fetched.
+        """
+        try:
+            self._hold()
+            if _object_inventory.summary(self.path(name)).id != identity:
+                return False
+            with suppress(FileNotFoundError):
+                os.utime(self.path(name, one.path), (0, 0), follow_symlinks=False)
+        except (SnapshotError, InventoryError, OSError):
+            return False
+        finally:
+            self._let_go()
+        return True
 
     def mend(self) -> None:
         """Bring back the snapshot of a day that a run was replacing when it died."""

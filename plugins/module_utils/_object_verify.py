@@ -42,23 +42,29 @@ class Found:
             self.first.append(name)
 
 
-def damaged(snapshots: Snapshots, name: str, workers: int) -> tuple[int, Found]:
+def damaged(
+    snapshots: Snapshots, name: str, workers: int, *, give_up: bool
+) -> tuple[int, Found, int]:
     """Read every file of a snapshot; return how many, and those that are not what was saved.
 
+    :param give_up: whether the next snapshot shall fetch those anew; the last number says how
+        many of them it will.
     :raises InventoryError: the inventory cannot be read.
     """
     folder = snapshots.path(name)
+    identity = _object_inventory.summary(folder).id
 
     def whole(tool: None, one: Stored) -> bool:
         return file_hash(os.path.join(folder, one.path)) == one.sha256
 
     pool: Workers[None] = Workers(workers, nullcontext)
-    read, found = 0, Found()
+    read, found, given_up = 0, Found(), 0
     for one, came in pool.run(_object_inventory.read(folder), whole, ()):
         read += 1
         if came is not True:
             found.add(one.key)
-    return read, found
+            given_up += give_up and snapshots.give_up(name, identity, one)
+    return read, found, given_up
 
 
 def keys(login: _postgres.Login, query: str, scratch: str) -> str:

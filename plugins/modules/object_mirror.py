@@ -44,7 +44,9 @@ options:
       - With V(saved) a snapshot of the bucket is taken below O(path).
       - With V(restored) the bucket becomes what O(snapshot) is, and is made where there is none.
       - With V(copied) the bucket of O(to) becomes what the bucket is.
-      - With V(verified) every file of O(snapshot) is read and compared with its inventory.
+      - With V(verified) every file of O(snapshot) is read and compared with its inventory. The
+        module fails when one is not what was saved; it gets the time 0 then, by which the next
+        snapshot fetches it again instead of sharing it.
     type: str
     choices: [saved, restored, copied, verified]
     default: saved
@@ -285,7 +287,7 @@ def work(run: _operation_module.OperationModule) -> _object_run.Outcome:
         operation.step("find the store")
         found = _object_arguments.logins(run.params, run.masker.add)
         if state == "verified":
-            return _object_run.verify(asked, operation.step)
+            return _object_run.verify(asked, check, operation.step)
         source = _object_bucket.Bucket(found.need())
         if state == "saved":
             scratch = run.module.tmpdir if check else ""

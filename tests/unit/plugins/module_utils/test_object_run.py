@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.carrental.ops.plugins.module_utils import _object_inventory as inventory
 from ansible_collections.carrental.ops.plugins.module_utils import _object_return as returns
 from ansible_collections.carrental.ops.plugins.module_utils import _object_run as runs
 from ansible_collections.carrental.ops.plugins.module_utils import _object_save as saves
@@ -241,8 +243,8 @@ def test_another_bucket_does_not_take_the_place_of_a_snapshot(
 
 def test_one_that_cannot_be_read_is_not_replaced(server: Server) -> None:
     server.save("25 02:00")
-    inventory = server.folder / DAY / "inventory.json"
-    inventory.write_bytes(inventory.read_bytes()[:-9])
+    path = server.folder / DAY / "inventory.json"
+    path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(runs.RunError, match=r"Move it away.*Nothing was changed\.$"):
         server.save("25 03:00")
     assert len(list((server.folder / DAY / "objects/cars").iterdir())) == 100
@@ -263,3 +265,53 @@ def test_a_bucket_comes_back_under_another_name(server: Server) -> None:
     server.store.buckets["fresh"] = {}
     assert server.restore("25 10:00", bucket="fresh").snapshot == DAY
     assert len(server.store.buckets["fresh"]) == 100
+
+
+def spoil(server: Server, key: str) -> None:
+    """A bit rots: the size and the time of the file stay."""
+    path = server.folder / DAY / "objects" / key
+    was = path.stat()
+    path.write_bytes(b"X" * was.st_size)
+    os.utime(path, (was.st_mtime, was.st_mtime))
+
+
+def whole(server: Server, name: str) -> str:
+    """What a verification says; nothing of the snapshot is written to."""
+    return runs.verify(server.job(name, "25 12:00"), True, step).why
+
+
+def test_what_verify_finds_damaged_is_fetched_by_the_next_snapshot(server: Server) -> None:
+    server.save("24 02:00")
+    server.save("25 02:00")
+    spoil(server, "cars/0003")
+    (server.folder / DAY / "objects/cars/0004").unlink()
+    outcome = runs.verify(server.job("latest", "25 03:00"), False, step)
+    assert outcome.why == (
+        f"2 of 100 objects of {DAY} are not what was saved (cars/0003, cars/0004). The next "
+        "snapshot fetches 2 of them again; the older ones share the damaged files. Look at the "
+        "disk, and take one while the store has the objects."
+    )
+    assert server.save("26 02:00").moved == 2
+    assert whole(server, "minio-backup-20261126") == ""
+    assert whole(server, DAY) != ""
+
+
+def test_verify_touches_nothing_in_check_mode_and_beside_another_run(server: Server) -> None:
+    server.save("25 02:00")
+    spoil(server, "cars/0003")
+    path = server.folder / DAY / "objects/cars/0003"
+    assert "fetches 0 of them again, and 1 only after" in whole(server, DAY)
+    other = Snapshots(str(server.folder))
+    other.begin()
+    said = runs.verify(server.job(DAY, "25 03:00"), False, step).why
+    assert "(another run takes a snapshot, or" in said
+    assert path.stat().st_mtime == 100
+    other.clear()
+
+
+def test_verify_does_not_touch_what_came_meanwhile(server: Server) -> None:
+    server.save("25 02:00")
+    snapshots = Snapshots(str(server.folder))
+    one = next(inventory.read(snapshots.path(DAY)))
+    assert not snapshots.give_up(DAY, "another", one)
+    assert (server.folder / DAY / one.path).stat().st_mtime == 100
