@@ -6,6 +6,9 @@
 
 Only what is not as the collection assumes becomes a variable. Values of secrets are never read;
 the server keeps them, and a deploy leaves them as they are.
+
+An inventory is a template: what stands in double braces there is executed by the controller. So
+a text of the server is taken when it is nothing but a name, and is not even quoted otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +27,15 @@ _FOLDER = f"{PROJECT}.working_dir"
 _FILES = f"{PROJECT}.config_files"
 _SERVER_NAME = re.compile(r"^\s*server_name\s+([^;]+);", re.MULTILINE)
 _NO_NAME = ("_", "localhost", "")
+_PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
+_ROOT = re.compile(r"/[A-Za-z0-9_.@+/-]+")
+_FILE = re.compile(r"[A-Za-z0-9_.@+/][A-Za-z0-9_.@+/-]*")
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*")
+_DATABASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# A name or an address. The module ipaddress takes any text for the zone of an address.
+_DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:.]{2,45}|\[[0-9A-Fa-f:.]{2,45}\]")
 # What an image is by the last part of its name.
 _KINDS = {
     "postgres": ("postgres", "postgresql", "postgis", "timescaledb"),
@@ -48,6 +60,20 @@ class Found:
     notes: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
 
+    def take(self, variable: str, value: str, pattern: re.Pattern[str]) -> None:
+        """Make what the server says a variable, if it is nothing but a name."""
+        if pattern.fullmatch(value):
+            self.variables[variable] = value
+        else:
+            self.refuse(variable)
+
+    def refuse(self, variable: str) -> None:
+        """Note that what the server says is no name."""
+        self.notes.append(
+            f"what the server says for {variable} has characters that do not belong there, and is "
+            "not written; look at it there, and set it by hand"
+        )
+
 
 def projects(listed: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
     """Return the compose projects of an engine, and the services of each.
@@ -57,7 +83,8 @@ def projects(listed: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for one in listed:
         labels = one.get("Labels") or {}
-        if labels.get(PROJECT):
+        # Another name is none that compose gave.
+        if _PROJECT_NAME.fullmatch(str(labels.get(PROJECT) or "")):
             service = str(labels.get("com.docker.compose.service") or "")
             found.setdefault(str(labels[PROJECT]), set()).add(service)
     return found
@@ -88,9 +115,13 @@ def choose(found: Mapping[str, set[str]], table: Mapping[str, Any], wanted: str)
 
 def kind_of(container: Container) -> str:
     """Return which service of the table a container is by its image; empty where it is none."""
-    name = _registry.parse(container.image.partition("@")[0] or "none").repository
-    last = name.rpartition("/")[2]
+    last = _image_name(container)
     return next((kind for kind, names in _KINDS.items() if last in names), "")
+
+
+def _image_name(container: Container) -> str:
+    name = _registry.parse(container.image.partition("@")[0] or "none").repository
+    return name.rpartition("/")[2]
 
 
 def _place(containers: Sequence[Container], project: str, found: Found) -> None:
@@ -100,17 +131,30 @@ def _place(containers: Sequence[Container], project: str, found: Found) -> None:
         found.notes.append("its directory is not known: set carrental_root")
         return
     if root != "/opt/carrental":
-        found.variables["carrental_root"] = root
+        found.take("carrental_root", root, _ROOT)
     if os.path.basename(root) != project:
-        found.variables["carrental_project"] = project
+        found.take("carrental_project", project, _PROJECT_NAME)
     named = [str(one.labels.get(_FILES) or "") for one in containers]
     files = [
         os.path.relpath(file, root)
         for file in max(named, key=len, default="").split(",")
         if file and os.path.basename(file) != _compose.RELEASE_FILE
     ]
-    if files and files != ["docker-compose.prod.yml", "docker-compose.monitoring.yml"]:
+    if not all(_FILE.fullmatch(file) for file in files):
+        found.refuse("carrental_compose_files")
+    elif files and files != ["docker-compose.prod.yml", "docker-compose.monitoring.yml"]:
         found.variables["carrental_compose_files"] = files
+
+
+def _named(containers: Sequence[Container], found: Found) -> list[Container]:
+    """Return the containers whose service has a name that compose accepts."""
+    named = [one for one in containers if _SERVICE_NAME.fullmatch(one.service)]
+    if len(named) < len(containers):
+        found.notes.append(
+            f"{len(containers) - len(named)} containers belong to services with names that "
+            "compose does not accept; they are not looked at"
+        )
+    return named
 
 
 def _services(
@@ -164,8 +208,10 @@ def _images(
         reference = _registry.parse(container.image)
         if reference.registry == _registry.DOCKER_HUB and "/" not in container.image:
             built.append(name)
-        else:
+        elif _IMAGE.fullmatch(reference.name):
             images[name] = reference.name
+        else:
+            found.refuse(f"carrental_images.{name}")
     if images:
         found.variables["carrental_images"] = images
     if built:
@@ -178,10 +224,10 @@ def _images(
 def _names(taken: Mapping[str, Container], proxy: str, found: Found) -> None:
     database = taken["postgres"].environment.get("POSTGRES_DB") if "postgres" in taken else ""
     if database and database != "carrental":
-        found.variables["carrental_database"] = database
+        found.take("carrental_database", database, _DATABASE)
     buckets = {one.environment.get("MINIO_BUCKET", "") for one in taken.values()} - {""}
     if len(buckets) == 1 and buckets != {"carrental"}:
-        found.variables["carrental_bucket"] = buckets.pop()
+        found.take("carrental_bucket", buckets.pop(), _BUCKET)
     domain = next(
         (
             word
@@ -192,7 +238,7 @@ def _names(taken: Mapping[str, Container], proxy: str, found: Found) -> None:
         "",
     )
     if domain:
-        found.variables["carrental_domain"] = domain
+        found.take("carrental_domain", domain, _DOMAIN)
     else:
         found.notes.append("the proxy names no domain: set carrental_domain, if it has one")
 
@@ -208,9 +254,11 @@ def describe(
     :param table: the services as the collection assumes them.
     :param proxy: the configuration of its proxy, as text.
     """
-    found = Found(services=sorted({one.service for one in containers}))
-    _place(containers, project, found)
-    taken = _services(containers, table, found)
+    found = Found()
+    named = _named(containers, found)
+    found.services = sorted({one.service for one in named})
+    _place(named, project, found)
+    taken = _services(named, table, found)
     _images(taken, table, found)
     _names(taken, proxy, found)
     return found

@@ -14,6 +14,8 @@ description:
   - Looks at the containers of a compose project and returns what is not as this collection assumes it, which
     are the directory, the compose files, the names of services, images, the database, the bucket and the domain.
   - No value of a secret is read. The server keeps them, and a deploy leaves them as they are.
+  - A text of the server is returned when it is nothing but a name or a path. For another one there is a note without
+    it, because an inventory is a template, which Ansible would execute.
 author:
   - Car Rental Platform Team (@carrental)
 extends_documentation_fragment:
@@ -53,7 +55,7 @@ notes:
   returned: success
   type: list
   elements: str
-  sample: ["redis: no container of it was found; it is left out"]
+  sample: ["the proxy names no domain: set carrental_domain, if it has one"]
 services:
   description: The services that were found.
   returned: success

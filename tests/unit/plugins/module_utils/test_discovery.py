@@ -10,8 +10,8 @@ from ansible_collections.carrental.ops.plugins.module_utils import _discovery
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container
 
 TABLE: dict[str, dict[str, Any]] = {
-    "api": {"role": "stateless", "port": 3000},
-    "postgres": {"role": "database", "port": 5432},
+    "api": {"role": "stateless", "port": 3000, "severity": "P1"},
+    "postgres": {"role": "database", "port": 5432, "severity": "P1"},
 }
 ROOT = "/opt/carrental"
 
@@ -31,7 +31,7 @@ def container(service: str, image: str, env: tuple[str, ...] = (), labels: Any =
         ),
     }
     settings = {"Image": image, "Env": list(env), "Labels": {**own, **(labels or {})}}
-    return Container({"Id": service, "Name": f"/{service}", "Config": settings, "State": {}})
+    return Container({"Id": service, "Name": f"/own-{service}", "Config": settings, "State": {}})
 
 
 API = container("api", "ghcr.io/org/backend:1")
@@ -55,6 +55,7 @@ def test_other_names_and_what_is_not_there() -> None:
     assert any("worker" in note for note in found.notes)
     without = _discovery.describe("carrental", [API], TABLE)
     assert without.variables["carrental_services"] == {"postgres": {"enabled": False}}
+    assert any("postgres: no container of it was found" in note for note in without.notes)
 
 
 def test_other_places() -> None:
@@ -79,11 +80,77 @@ def test_other_places() -> None:
         ("server_name _;", None),
         ("server_name ~^x$ localhost *.a.com www.a.com;", "www.a.com"),
         ("# server_name x.com;", None),
+        ("server_name 192.0.2.1;", "192.0.2.1"),
+        ("server_name [2001:db8::1];", "[2001:db8::1]"),
+        ("server_name {{lookup('pipe','id')}};", None),
+        ("server_name fe80::1%{{lookup('pipe','id')}};", None),
+        ("server_name a.com\u2028x:1;", "a.com"),
+        ("server_name -a.com;", None),
     ],
 )
 def test_domain(text: str, domain: str | None) -> None:
     found = _discovery.describe("carrental", [API, DB], TABLE, text)
     assert found.variables.get("carrental_domain") == domain
+
+
+EVIL = "{{lookup('pipe','id')}}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "containers", "proxy"),
+    [
+        ("carrental_domain", [API, DB], f"server_name {EVIL};"),
+        (
+            "carrental_database",
+            [API, container("postgres", "postgres:16", (f"POSTGRES_DB={EVIL}",))],
+            "",
+        ),
+        (
+            "carrental_bucket",
+            [API, container("postgres", "postgres:16", (f"MINIO_BUCKET={EVIL}",))],
+            "",
+        ),
+        ("carrental_images", [container("api", f"example.com/{EVIL}:1".replace("'", "")), DB], ""),
+        (
+            "carrental_root",
+            [
+                container(
+                    "api", "x/api:1", labels={f"{_discovery.PROJECT}.working_dir": f"/srv/{EVIL}"}
+                )
+            ],
+            "",
+        ),
+        (
+            "carrental_compose_files",
+            [
+                container(
+                    "api", "x/api:1", labels={f"{_discovery.PROJECT}.config_files": f"/srv/{EVIL}"}
+                )
+            ],
+            "",
+        ),
+    ],
+)
+def test_what_is_no_name_is_not_written(
+    variable: str, containers: list[Container], proxy: str
+) -> None:
+    found = _discovery.describe("carrental", containers, TABLE, proxy)
+    assert variable not in found.variables
+    assert [note for note in found.notes if variable in note]
+    assert "lookup" not in f"{found.variables}{found.notes}"
+
+
+@pytest.mark.parametrize("service", [EVIL, "a\nb: c", "a\u2028b: c"])
+def test_a_service_without_a_proper_name_is_not_looked_at(service: str) -> None:
+    found = _discovery.describe("carrental", [API, container(service, "postgres:16")], TABLE)
+    assert found.services == ["api"]
+    assert found.variables["carrental_services"] == {"postgres": {"enabled": False}}
+    assert not [note for note in found.notes if service in note]
+    assert any("1 containers belong to services with names" in note for note in found.notes)
+
+
+def test_a_project_without_a_proper_name_is_none() -> None:
+    assert _discovery.projects(listed(**{EVIL: ["api"], "a": ["api"]})) == {"a": {"api"}}
 
 
 def listed(**projects: list[str]) -> list[dict[str, Any]]:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role init writes no template, and says which services of P1 it does not know."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).resolve().parents[3]
+PLAY = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    ansible_python_interpreter: {python}
+    init_host: vps.example.com
+    init_dir: mine
+    __init:
+      project: shop
+      services: [app, db]
+      left_out: {left_out}
+      notes: [a note]
+      variables:
+        carrental_domain: !unsafe '{domain}'
+  tasks:
+    - ansible.builtin.include_role:
+        name: carrental.ops.init
+        tasks_from: write.yml
+    - ansible.builtin.include_role:
+        name: carrental.ops.init
+        tasks_from: summary.yml
+    - ansible.builtin.copy:
+        content: "{{{{ ([carrental_outcome.headline] + carrental_outcome.lines) | join('|') }}}}"
+        dest: "{{{{ playbook_dir }}}}/said"
+        mode: "0600"
+"""
+
+
+def run(folder: Path, domain: str, left_out: str = "[]") -> tuple[int, str]:
+    play = folder / "play.yml"
+    play.write_text(PLAY.format(python=sys.executable, domain=domain, left_out=left_out))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(play)],
+        cwd=REPO,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORCE_COLOR": "0",
+            "PWD": str(folder),
+        },
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [("{{ x }}", True), ("a{%- if x %}", True), ("{# x", True), ("{a: {b: c}}", False)],
+)
+def test_how_a_template_begins(text: str, begins: bool) -> None:
+    settings = yaml.safe_load((REPO / "roles/init/vars/main.yml").read_text())
+    assert bool(re.search(settings["_init_template"], text)) is begins
+
+
+def test_what_ansible_would_execute_is_not_written(tmp_path: Path) -> None:
+    code, output = run(tmp_path, '{{ lookup("pipe", "touch executed") }}')
+    assert code == 2, output
+    assert "main.yml would hold the beginning of a template" in output
+    assert "Nothing was changed." in output
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_summary_warns_of_nothing_that_is_there(tmp_path: Path) -> None:
+    code, output = run(tmp_path, "a.com")
+    assert code == 0, output
+    assert (tmp_path / "said").read_text().split("|") == [
+        "2 services of project shop on vps.example.com; mine describes them.",
+        "a note",
+    ]
+    assert (
+        "carrental_domain: a.com" in (tmp_path / "mine/group_vars/carrental/main.yml").read_text()
+    )
