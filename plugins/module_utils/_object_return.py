@@ -77,8 +77,8 @@ class FromSnapshot:
         path = os.path.join(self._folder, one.path)
         if file_hash(path) != one.sha256:
             raise DamagedError(
-                "its copy on the disk is not what was saved, nor is it in other snapshots that share "
-                "the file; look in one that fetched it another time, or elsewhere"
+                "its copy on the disk is not what was saved, nor is it in other snapshots that "
+                "share the file; look in one that fetched it another time, or elsewhere"
             )
 
         @contextmanager
