@@ -372,7 +372,7 @@ def restore(choice: Choice, check: bool, step: Callable[..., None]) -> Outcome:
         plain = os.path.join(scratch, "configuration.tar.gz")
         _decrypt(path, plain, name.rpartition(".")[2], choice.identity)
         step("unpack the configuration", file=name)
-        outcome.files = _config_archive.unpack(plain, root)
+        outcome.files = [_config_archive.shown(one) for one in _config_archive.unpack(plain, root)]
     return outcome
 
 

@@ -208,6 +208,7 @@ def test_a_file_with_two_names_comes_back_under_both(root: Path, tmp_path: Path)
 def test_what_is_decrypted_lies_where_it_is_said_and_not_for_long(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
+    Path(os.fsdecode(os.fsencode(str(root)) + b"/caf\xe9.conf")).write_text("x")
     saved(root, program)
     memory = tmp_path / "memory"
     memory.mkdir()
@@ -230,7 +231,7 @@ def test_what_is_decrypted_lies_where_it_is_said_and_not_for_long(
     def step(*_names: str, **_facts: Any) -> None:
         """Note nothing."""
 
-    _config_backup.restore(choice, False, step)
+    assert _config_backup.restore(choice, False, step).files == [".env", "caf\\xe9.conf"]
     assert (tmp_path / "back/.env").read_text() == "SECRET=1"
     assert {Path(one).name.partition("-")[0] for one in seen} == (
         {"configuration.tar.gz"} if program == "age" else {"configuration.tar.gz", "gpg"}
