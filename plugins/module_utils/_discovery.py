@@ -5,7 +5,8 @@
 """What a server says of the stack that runs on it: the variables of an inventory, by looking.
 
 Only what is not as the collection assumes becomes a variable. Values of secrets are never read;
-the server keeps them, and a deploy leaves them as they are.
+the server keeps them, and a deploy leaves them as they are. Of an URL with a login only the host
+is looked at.
 
 An inventory is a template: what stands in double braces there is executed by the controller. So
 a text of the server is taken when it is nothing but a name, and is not even quoted otherwise.
@@ -18,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import _compose, _registry
 from ._docker import Container
@@ -46,6 +48,12 @@ _KINDS = {
     "grafana": ("grafana", "grafana-oss", "grafana-enterprise"),
     "alertmanager": ("alertmanager",),
 }
+# The application goes by the names of its services, or by those of its images, of which others
+# too are called server, client and next.
+_ALIASES = {"api": ("api", "backend", "server"), "web": ("web", "frontend", "client", "next")}
+_IMAGE_ALIASES = {"api": ("api", "backend"), "web": ("web", "frontend")}
+# Where the API is told which of several it uses.
+_POINTERS = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 
 
 class DiscoveryError(Exception):
@@ -59,6 +67,8 @@ class Found:
     variables: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
+    # Services of P1 without a container that is known: health proves nothing of them.
+    left_out: list[str] = field(default_factory=list)
 
     def take(self, variable: str, value: str, pattern: re.Pattern[str]) -> None:
         """Make what the server says a variable, if it is nothing but a name."""
@@ -157,26 +167,87 @@ def _named(containers: Sequence[Container], found: Found) -> list[Container]:
     return named
 
 
-def _services(
-    containers: Sequence[Container], table: Mapping[str, Mapping[str, Any]], found: Found
-) -> dict[str, Container]:
-    """Return the container of each service of the table, and note what differs."""
-    by_name = {one.service: one for one in containers}
-    changes: dict[str, Any] = {}
-    taken: dict[str, Container] = {}
-    for name in table:
-        if name in by_name:
-            taken[name] = by_name[name]
+def _candidates(name: str, left: Sequence[Container], project: str) -> list[Container]:
+    """Return the services that may be one of the table, by the surest sign that any of them has."""
+    aliases = _ALIASES.get(name, ())
+    images = {
+        *_IMAGE_ALIASES.get(name, ()),
+        *(f"{project}{sign}{alias}" for alias in aliases for sign in "-_"),
+    }
+    of_no_kind = [one for one in left if not kind_of(one)]
+    signs = (
+        [one for one in left if kind_of(one) == name],
+        [one for one in of_no_kind if one.service in aliases],
+        [one for one in of_no_kind if _image_name(one) in images],
+    )
+    return next((some for some in signs if some), [])
+
+
+def _pointed_at(candidates: Sequence[Container], api: Container, key: str) -> list[Container]:
+    """Return the candidate that the API uses; nothing where its settings name none of them."""
+    try:
+        host = urlsplit(api.environment.get(key, "")).hostname
+    except ValueError:
+        return []
+    return [one for one in candidates if host in (one.service, one.name)]
+
+
+def _assigned(
+    services: Sequence[Container],
+    table: Mapping[str, Mapping[str, Any]],
+    project: str,
+    found: Found,
+) -> tuple[dict[str, Container], dict[str, dict[str, Any]]]:
+    """Return the container of each service of the table, and what the table has to be told.
+
+    What may be several is told nothing: health then misses it, and not its loss.
+    """
+    taken = {
+        name: one
+        for name in table
+        for one in services
+        if one.service == name and kind_of(one) in ("", name)
+    }
+    changes: dict[str, dict[str, Any]] = {}
     for name in table:
         if name in taken:
             continue
-        left = [one for one in containers if one not in taken.values() and kind_of(one) == name]
-        if len(left) == 1:
-            taken[name] = left[0]
-            changes[name] = {"compose_service": left[0].service}
+        left = [one for one in services if one not in taken.values()]
+        some = _candidates(name, left, project)
+        if len(some) > 1 and name in _POINTERS and "api" in taken:
+            some = _pointed_at(some, taken["api"], _POINTERS[name]) or some
+        if len(some) == 1:
+            taken[name] = some[0]
+            changes[name] = {"compose_service": some[0].service}
+        elif some:
+            names = sorted(one.service for one in some)
+            found.notes.append(
+                f"{name}: {' and '.join(names)} may be it. Set the right one, as in "
+                f"carrental_services: {{{name}: {{compose_service: {names[0]}}}}}; until then "
+                "health does not find it"
+            )
         else:
             changes[name] = {"enabled": False}
-            found.notes.append(f"{name}: no container of it was found; it is left out")
+            found.notes.append(
+                f"{name}: no container of it was found; it is left out. If it has another name, "
+                f"set carrental_services: {{{name}: {{compose_service: …}}}}"
+            )
+    return taken, changes
+
+
+def _services(
+    containers: Sequence[Container],
+    table: Mapping[str, Mapping[str, Any]],
+    project: str,
+    found: Found,
+) -> dict[str, Container]:
+    """Return the container of each service of the table, and note what differs."""
+    # Replicas are one service.
+    by_name = {one.service: one for one in containers}
+    taken, changes = _assigned(list(by_name.values()), table, project, found)
+    found.left_out = [
+        name for name, one in table.items() if one.get("severity") == "P1" and name not in taken
+    ]
     for name, container in taken.items():
         port = table[name].get("port")
         ports = container.exposed
@@ -258,7 +329,7 @@ def describe(
     named = _named(containers, found)
     found.services = sorted({one.service for one in named})
     _place(named, project, found)
-    taken = _services(named, table, found)
+    taken = _services(named, table, project, found)
     _images(taken, table, found)
     _names(taken, proxy, found)
     return found

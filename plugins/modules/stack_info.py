@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Looks at the containers of a compose project and returns what is not as this collection assumes it, which
     are the directory, the compose files, the names of services, images, the database, the bucket and the domain.
-  - No value of a secret is read. The server keeps them, and a deploy leaves them as they are.
+  - No value of a secret is read. The server keeps them, and a deploy leaves them as they are. Of C(DATABASE_URL) and
+    C(REDIS_URL) of the API only the host is looked at, where several containers may be the service.
   - A text of the server is returned when it is nothing but a name or a path. For another one there is a note without
     it, because an inventory is a template, which Ansible would execute.
 author:
@@ -56,6 +57,12 @@ notes:
   type: list
   elements: str
   sample: ["the proxy names no domain: set carrental_domain, if it has one"]
+left_out:
+  description: Services of severity P1 without a container that is known, so that health proves nothing of them.
+  returned: success
+  type: list
+  elements: str
+  sample: [postgres]
 services:
   description: The services that were found.
   returned: success
@@ -106,6 +113,7 @@ def main() -> None:
         variables=told.variables,
         notes=told.notes,
         services=told.services,
+        left_out=told.left_out,
     )
 
 

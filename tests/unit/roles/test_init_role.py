@@ -79,6 +79,18 @@ def test_what_ansible_would_execute_is_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "mine").exists()
 
 
+def test_the_summary_warns_of_services_that_are_left_out(tmp_path: Path) -> None:
+    code, output = run(tmp_path, "a.com", left_out="[web, postgres]")
+    assert code == 0, output
+    assert (tmp_path / "said").read_text().split("|") == [
+        "2 services of project shop on vps.example.com; mine describes them, without web and "
+        "postgres (P1).",
+        "warning: no container is known for web and postgres (P1): health proves nothing of that "
+        "until carrental_services names one",
+        "a note",
+    ]
+
+
 def test_the_summary_warns_of_nothing_that_is_there(tmp_path: Path) -> None:
     code, output = run(tmp_path, "a.com")
     assert code == 0, output

@@ -13,6 +13,13 @@ TABLE: dict[str, dict[str, Any]] = {
     "api": {"role": "stateless", "port": 3000, "severity": "P1"},
     "postgres": {"role": "database", "port": 5432, "severity": "P1"},
 }
+WHOLE: dict[str, dict[str, Any]] = {
+    "api": TABLE["api"],
+    "web": {"role": "stateless", "port": 3000, "severity": "P1"},
+    "postgres": TABLE["postgres"],
+    "redis": {"role": "cache", "port": 6379, "severity": "P3"},
+    "nginx": {"role": "proxy", "port": 80, "severity": "P1"},
+}
 ROOT = "/opt/carrental"
 
 
@@ -55,6 +62,7 @@ def test_other_names_and_what_is_not_there() -> None:
     assert any("worker" in note for note in found.notes)
     without = _discovery.describe("carrental", [API], TABLE)
     assert without.variables["carrental_services"] == {"postgres": {"enabled": False}}
+    assert without.left_out == ["postgres"]
     assert any("postgres: no container of it was found" in note for note in without.notes)
 
 
@@ -151,6 +159,107 @@ def test_a_service_without_a_proper_name_is_not_looked_at(service: str) -> None:
 
 def test_a_project_without_a_proper_name_is_none() -> None:
     assert _discovery.projects(listed(**{EVIL: ["api"], "a": ["api"]})) == {"a": {"api"}}
+
+
+def told(*containers: Container) -> tuple[_discovery.Found, dict[str, Any]]:
+    found = _discovery.describe("shop", containers, WHOLE)
+    return found, found.variables.get("carrental_services", {})
+
+
+NGINX = container("nginx", "nginx:1")
+
+
+def test_what_may_be_several_is_named_and_stays_in_health() -> None:
+    found, services = told(
+        API,
+        container("web", "x/web:1"),
+        container("db", "postgres:16"),
+        container("db-replica", "postgres:16"),
+        container("cache", "redis:7"),
+        container("queue", "redis:7"),
+        NGINX,
+    )
+    assert services == {}
+    assert found.left_out == ["postgres"]
+    assert [note for note in found.notes if "may be it" in note] == [
+        "postgres: db and db-replica may be it. Set the right one, as in carrental_services: "
+        "{postgres: {compose_service: db}}; until then health does not find it",
+        "redis: cache and queue may be it. Set the right one, as in carrental_services: "
+        "{redis: {compose_service: cache}}; until then health does not find it",
+    ]
+    assert not [note for note in found.notes if "no container of it" in note]
+
+
+@pytest.mark.parametrize(
+    ("url", "chosen"),
+    [
+        ("DATABASE_URL=postgresql://u:hunter2@db:5432/x?schema=public", "db"),
+        ("DATABASE_URL=postgresql://u:hunter2@own-db-replica/x", "db-replica"),
+        ("DATABASE_URL=postgresql://u:hunter2@pooler/x", None),
+        ("DATABASE_URL=postgresql://u:hunter2@[db/x", None),
+        ("OTHER_URL=postgresql://u:hunter2@db/x", None),
+    ],
+)
+def test_the_database_that_the_api_uses(url: str, chosen: str | None) -> None:
+    api = container("backend", "ghcr.io/org/backend:1", (url,))
+    found, services = told(
+        api, container("db", "postgres:16"), container("db-replica", "postgres:16")
+    )
+    assert services.get("postgres") == ({"compose_service": chosen} if chosen else None)
+    assert "hunter2" not in f"{found}"
+
+
+def test_the_exact_name_is_certain() -> None:
+    _found, services = told(DB, container("postgres-replica", "postgres:16"))
+    assert "postgres" not in services
+
+
+def test_replicas_are_one_service() -> None:
+    store = container("backend", "shop-store")
+    found, services = told(
+        store, store, container("db", "postgres:16"), container("db", "postgres:16")
+    )
+    assert services["api"] == {"compose_service": "backend"}
+    assert services["postgres"] == {"compose_service": "db"}
+    assert found.services == ["backend", "db"]
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "image"),
+    [
+        ("api", "backend", "shop-one"),
+        ("api", "server", "shop-one"),
+        ("api", "app", "ghcr.io/org/backend:1"),
+        ("api", "app", "shop-server"),
+        ("web", "frontend", "shop-one"),
+        ("web", "client", "shop-one"),
+        ("web", "next", "shop-one"),
+        ("web", "site", "ghcr.io/org/shop/web:1"),
+        ("web", "site", "shop_next"),
+    ],
+)
+def test_usual_names_of_the_application(name: str, service: str, image: str) -> None:
+    found, services = told(container(service, image))
+    assert services[name] == {"compose_service": service}
+    assert name not in found.left_out
+
+
+def test_a_worker_with_the_image_of_the_api_is_not_the_api() -> None:
+    image = "ghcr.io/org/backend:1"
+    _found, services = told(container("worker", image), container("backend", image))
+    assert services["api"] == {"compose_service": "backend"}
+
+
+def test_another_server_is_not_the_api() -> None:
+    found, services = told(container("olap", "clickhouse/clickhouse-server:1"))
+    assert services["api"] == {"enabled": False}
+    assert found.left_out == ["api", "web", "postgres", "nginx"]
+
+
+def test_a_proxy_that_is_called_web_is_the_proxy() -> None:
+    _found, services = told(container("web", "nginx:1"), container("frontend", "shop-one"))
+    assert services["nginx"] == {"compose_service": "web"}
+    assert services["web"] == {"compose_service": "frontend"}
 
 
 def listed(**projects: list[str]) -> list[dict[str, Any]]:
