@@ -40,19 +40,21 @@ class Content:
     part: int = 0
 
 
-def put(wire: Wire, key: str, content: Content) -> None:
+def put(wire: Wire, key: str, content: Content, condition: Mapping[str, str] | None = None) -> None:
     """Put an object.
 
+    :param condition: headers that say of what is there when it may be replaced.
     :raises WireError, DamagedError: it is not there, or not as it should be.
     """
     part = content.part
     if not part and content.size > _MAX_SINGLE:
         part = _LARGE_PART
     if part:
-        _put_parts(wire, key, content, part)
+        _put_parts(wire, key, content, part, condition or {})
         return
     whole = slice(0, content.size)
-    _etag, md5 = _put_range(wire, key, content, whole, query={}, headers=content.headers)
+    headers = {**content.headers, **(condition or {})}
+    _etag, md5 = _put_range(wire, key, content, whole, query={}, headers=headers)
     # What a store has that encrypts has an etag of its own; so may what was saved of one, and is
     # proven by its sha256.
     if not content.sha256 and is_md5(content.etag) and md5 != content.etag:
@@ -105,7 +107,9 @@ def _counted(chunks: Iterable[bytes], length: int, md5: Any) -> Iterator[bytes]:
         raise WireError(f"{sent} of {length} bytes could be read", "again")
 
 
-def _put_parts(wire: Wire, key: str, content: Content, part: int) -> None:
+def _put_parts(
+    wire: Wire, key: str, content: Content, part: int, condition: Mapping[str, str]
+) -> None:
     answer = wire.call("POST", key, query={"uploads": ""}, headers=content.headers)
     upload = text_of(answer.body.read(_MAX_ANSWER), "UploadId")
     etags: list[str] = []
@@ -117,7 +121,8 @@ def _put_parts(wire: Wire, key: str, content: Content, part: int) -> None:
             etags.append(etag)
         body = completion(etags)
         signed = hashlib.sha256(body).hexdigest()
-        answer = wire.call("POST", key, query={"uploadId": upload}, body=body, content=signed)
+        asked = {"uploadId": upload}
+        answer = wire.call("POST", key, query=asked, headers=condition, body=body, content=signed)
         # A store says 200 before it knows, and an error may follow.
         said = answer.body.read(_MAX_ANSWER)
         if not text_of(said, "ETag"):

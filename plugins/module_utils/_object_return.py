@@ -24,13 +24,21 @@ from ._object_snapshots import Snapshots
 from ._object_workers import Workers
 from ._s3_wire import Wire, WireError, pieces, read_into
 
-_OF_ONE_OBJECT = (DamagedError, VanishedError, WireError)
 _PROGRESS_S = 15.0
 _NAMED = 1000
 _PIECE = 256 * 1024
+# A store that refuses more than this closes the line before it is heard.
+_HEARD = 256 * 1024
+# What a store says of a condition that does not hold, and when it knows none.
+_NOT_SO = ("PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchKey", "404")
+_UNKNOWN = ("NotImplemented", "501")
 
 
 Judge = Callable[[Listed, Listed], str]
+
+
+class ChangedError(Exception):
+    """Somebody else wrote the object since it was looked at."""
 
 
 class Source(Protocol):
@@ -155,6 +163,9 @@ def file_hash(path: str) -> str:
     return digest.hexdigest()
 
 
+_OF_ONE_OBJECT = (ChangedError, DamagedError, VanishedError, WireError)
+
+
 @dataclass
 class Report:
     """What came of a run."""
@@ -164,6 +175,9 @@ class Report:
     sent_bytes: int = 0
     deleted: int = 0
     vanished: int = 0
+    # Written by somebody else meanwhile.
+    kept: int = 0
+    kept_objects: list[str] = field(default_factory=list)
     failures: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
 
@@ -184,6 +198,8 @@ class Return:
         self._read: Callable[[], Iterable[Listed]] = lambda: ()
         self._there = ""
         self._differ = ""
+        # Whether the store knows conditions.
+        self._conditions = True
 
     def look(self, workers: int) -> Sums:
         """List both, and count what there is to do.
@@ -249,6 +265,10 @@ class Return:
             key = one.key if one else ""
             if isinstance(came, VanishedError):
                 report.vanished += 1
+            elif isinstance(came, ChangedError):
+                report.kept += 1
+                if len(report.kept_objects) < _NAMED:
+                    report.kept_objects.append(key)
             elif isinstance(came, Exception):
                 report.failures += 1
                 if len(report.failed) < _NAMED:
@@ -272,7 +292,45 @@ class Return:
         if step.source is None:
             wire.call("DELETE", step.copy.key if step.copy else "").body.read()
             return
-        _object_put.put(wire, step.source.key, self.source.content(tool, step.source))
+        self._put(wire, step, self.source.content(tool, step.source))
+
+    def _put(self, wire: Wire, step: Step, content: _object_put.Content) -> None:
+        """Put an object where there still is what was listed.
+
+        :raises ChangedError: there is something else by now, which stays.
+        """
+        key = step.source.key if step.source else ""
+        asked = {"if-match": f'"{step.copy.etag}"'} if step.copy else {"if-none-match": "*"}
+        if (content.size > _HEARD or not self._conditions) and _is_done(wire, step):
+            return
+        try:
+            _object_put.put(wire, key, content, asked if self._conditions else None)
+        except WireError as error:
+            if error.code in _UNKNOWN:
+                self._conditions = False
+            elif error.code not in _NOT_SO:
+                raise
+            if not _is_done(wire, step):
+                _object_put.put(wire, key, content)
+
+
+def _is_done(wire: Wire, step: Step) -> bool:
+    """Return whether an object is there already: the answer to an attempt may have been lost.
+
+    :raises ChangedError: there is neither that nor what was listed.
+    """
+    wanted, seen = step.source, step.copy
+    if wanted is None:
+        raise AssertionError("what is put has a source")
+    try:
+        etag, _headers = _object_fetch.look(wire, wanted)
+    except VanishedError:
+        etag = ""
+    if etag == (seen.etag if seen else ""):
+        return False
+    if etag == wanted.etag:
+        return True
+    raise ChangedError(wanted.key)
 
 
 def _differs(wire: Wire, step: Step) -> bool:

@@ -83,6 +83,8 @@ class Outcome:
     deleted: int = 0
     resumed: int = 0
     vanished: int = 0
+    kept: int = 0
+    kept_objects: list[str] = field(default_factory=list)
     failed_objects: list[dict[str, str]] = field(default_factory=list)
     references: dict[str, Any] = field(default_factory=dict)
     saved_first: str = ""
@@ -296,6 +298,7 @@ def _return(
     report = run.run(job.workers, step)
     outcome.moved, outcome.moved_bytes = report.sent, report.sent_bytes
     outcome.deleted, outcome.vanished = report.deleted, report.vanished
+    outcome.kept, outcome.kept_objects = report.kept, report.kept_objects
     outcome.changed = bool(report.sent or report.deleted or not run.exists)
     outcome.failed_objects = report.failed
     if report.failures:

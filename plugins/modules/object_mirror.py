@@ -246,6 +246,19 @@ vanished:
   returned: always
   type: int
   sample: 0
+kept:
+  description:
+    - Objects that somebody else wrote or deleted between the look at the bucket and their turn, and
+      which stay as they are. A store that knows no conditions is asked before each object instead.
+  returned: always
+  type: int
+  sample: 0
+kept_objects:
+  description: The first of their keys.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 removed:
   description: Snapshots that were removed for their age.
   returned: always

@@ -40,6 +40,9 @@ class Store:
     buckets: dict[str, dict[str, Kept]] = field(default_factory=dict)
     # The code with which it refuses to take objects; empty when it takes them.
     full: str = ""
+    # Whether it knows conditions, refuses them, or takes them for nothing.
+    conditions: str = "known"
+    lost_answers: int = 0
 
 
 class Body:
@@ -80,12 +83,38 @@ class FakeWire:
         told = {"etag": f'"{kept.etag}"', "content-length": str(len(kept.content))}
         return answer(told, kept.content if method == "GET" else b"")
 
-    def send(self, key: str, chunks: Iterable[bytes], length: int, **_more: Any) -> Answer:
+    def refuse(self, key: str, headers: Mapping[str, str]) -> None:
+        asked = {name: headers[name] for name in headers if name.startswith("if-")}
+        there = self.there.get(key)
+        if asked and self.store.conditions == "refused":
+            raise WireError("the store answers 501 (NotImplemented)", "NotImplemented")
+        if self.store.conditions == "odd" and "if-match" in asked:
+            raise WireError("the store answers 412 (PreconditionFailed)", "PreconditionFailed")
+        if asked.get("if-none-match") and there:
+            raise WireError("the store answers 412 (PreconditionFailed)", "PreconditionFailed")
+        if asked.get("if-match") and not there:
+            raise WireError("the store answers 404 (NoSuchKey)", "NoSuchKey")
+        if there and asked.get("if-match", f'"{there.etag}"') != f'"{there.etag}"':
+            raise WireError("the store answers 412 (PreconditionFailed)", "PreconditionFailed")
+
+    def send(
+        self,
+        key: str,
+        chunks: Iterable[bytes],
+        length: int,
+        *,
+        headers: Mapping[str, str],
+        **_more: Any,
+    ) -> Answer:
+        self.refuse(key, headers)
         content = b"".join(chunks)
         assert len(content) == length
         if self.store.full:
             raise WireError(f"the store answers 507 ({self.store.full})", self.store.full)
         self.there[key] = kept = Kept(content, 900)
+        if self.store.lost_answers:
+            self.store.lost_answers -= 1
+            raise WireError("the line broke")
         return answer({"etag": kept.etag})
 
 
@@ -315,3 +344,45 @@ def test_verify_does_not_touch_what_came_meanwhile(server: Server) -> None:
     one = next(inventory.read(snapshots.path(DAY)))
     assert not snapshots.give_up(DAY, "another", one)
     assert (server.folder / DAY / one.path).stat().st_mtime == 100
+
+
+@pytest.mark.parametrize("conditions", ["known", "refused"])
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_what_is_written_while_a_restore_runs_stays(
+    server: Server, conditions: str, size: int
+) -> None:
+    there = server.store.buckets["carrental"]
+    there |= {key: Kept(key.encode() * size) for key in ("lost", "bad", "gone", "fine")}
+    server.save("25 02:00")
+    del there["lost"], there["cars/0001"]
+    there |= {key: Kept(b"broken", 200) for key in ("bad", "gone", "fine")}
+    server.store.conditions = conditions
+
+    def meanwhile(name: str, **_numbers: Any) -> None:
+        if name == "send objects":
+            there.update(lost=Kept(b"uploaded", 300), bad=Kept(b"corrected", 300))
+            del there["gone"]
+
+    outcome = server.restore("25 09:00", step=meanwhile)
+    assert (outcome.why, outcome.moved, outcome.kept) == ("", 2, 3)
+    assert sorted(outcome.kept_objects) == ["bad", "gone", "lost"]
+    assert (there["lost"].content, there["bad"].content) == (b"uploaded", b"corrected")
+    assert there["fine"].content == b"fine" * size
+    assert "gone" not in there
+    assert there["cars/0001"].content == b"photo 1"
+
+
+def test_an_answer_that_was_lost_is_no_other_writer(server: Server) -> None:
+    server.save("25 02:00")
+    lose(server, 1)
+    server.store.lost_answers = 1
+    outcome = server.restore("25 09:00")
+    assert (outcome.why, outcome.moved, outcome.kept) == ("", 1, 0)
+
+
+def test_a_store_that_compares_in_another_way_is_asked(server: Server) -> None:
+    server.save("25 02:00")
+    server.store.buckets["carrental"]["cars/0001"] = Kept(b"broken", 200)
+    server.store.conditions = "odd"
+    assert server.restore("25 09:00").moved == 1
+    assert server.store.buckets["carrental"]["cars/0001"].content == b"photo 1"
