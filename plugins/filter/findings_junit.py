@@ -13,7 +13,7 @@ description:
   - Turns what M(carrental.ops.release_gate) found into a file that a CI reads.
 author:
   - Car Rental Platform Team (@carrental)
-positional: rules, name
+positional: rules, name, level, skipped
 options:
   _input:
     description: The findings.
@@ -28,12 +28,21 @@ options:
     description: Name of the test suite.
     type: str
     required: true
+  level:
+    description: What fails a case; V(warning) fails it by errors, too.
+    type: str
+    choices: [error, warning]
+    default: error
+  skipped:
+    description: Why a rule was not looked at, by rule. Its case is skipped.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
 - name: Write the file
   ansible.builtin.copy:
-    content: "{{ gate.findings | carrental.ops.findings_junit(gate.rules, 'gate') }}"
+    content: "{{ gate.findings | carrental.ops.findings_junit(gate.rules, 'gate', 'error', gate.skipped) }}"
     dest: reports/gate.junit
     mode: "0640"
 """

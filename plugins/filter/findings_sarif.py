@@ -13,7 +13,7 @@ description:
   - Turns what M(carrental.ops.release_gate) found into a file that a CI reads.
 author:
   - Car Rental Platform Team (@carrental)
-positional: rules, uri
+positional: rules, uri, anchor
 options:
   _input:
     description: The findings.
@@ -28,12 +28,16 @@ options:
     description: Where the tool is described.
     type: str
     required: true
+  anchor:
+    description: The file of findings that have none, for GitHub refuses results without a place.
+    type: str
+    required: true
 """
 
 EXAMPLES = r"""
 - name: Write the file
   ansible.builtin.copy:
-    content: "{{ gate.findings | carrental.ops.findings_sarif(gate.rules, 'https://example.com') }}"
+    content: "{{ gate.findings | carrental.ops.findings_sarif(gate.rules, 'https://example.com', gate.anchor) }}"
     dest: reports/gate.sarif
     mode: "0640"
 """

@@ -35,6 +35,7 @@ RULES = {
     "nginx.variable": "The proxy leads to upstreams that can be pinned",
     "migration.destructive": "A migration loses nothing, and the release before works with it",
     "migration.locking": "A migration stops neither reads nor writes",
+    "migration.not_run": "Migrations were looked at where there are some",
     "image.missing": "The images of the release can be had",
     "inventory.invalid": "The inventory can be read",
     "inventory.unknown": "A variable of the inventory is one of this collection",

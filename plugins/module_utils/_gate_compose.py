@@ -18,6 +18,11 @@ from . import _compose, _gate, _registry, _sizes
 _HEAP = re.compile(r"--max-old-space-size[= ](\d+)")
 # Of its limit a process of Node needs the rest beside its heap.
 _HEAP_SHARE = 0.75
+# The program is not there, or its part for compose is not.
+_ABSENT = re.compile(
+    r"is not installed|is not a docker command|unknown command: docker compose"
+    r"|unknown flag: --project-name"
+)
 _MIB = 1024 * 1024
 _PREFIX = {
     "share the container name": "compose.container_name",
@@ -241,6 +246,20 @@ def read(project: _compose.Project) -> tuple[_compose.Model, list[str]]:
         return json.loads(done.stdout), _compose.warnings(done.stderr)
 
 
+def _refused(said: str, first: str) -> _gate.Finding:
+    """Return why compose read nothing: it refuses the files, or is not there to be asked."""
+    if not _ABSENT.search(said):
+        return _gate.Finding("compose.invalid", _gate.ERROR, said, "", first)
+    return _gate.Finding(
+        "compose.not_run",
+        _gate.ERROR,
+        "docker compose is not installed here: what it makes of the compose files was not looked "
+        "at.",
+        "Install it where the gate runs; no engine is needed.",
+        first,
+    )
+
+
 def look(
     folder: str,
     files: Sequence[str],
@@ -261,12 +280,8 @@ def look(
         try:
             model, warnings = read(project)
         except _compose.ComposeError as error:
-            absent = "is not installed" in str(error)
-            rule, level = (
-                ("compose.not_run", _gate.NOTE) if absent else ("compose.invalid", _gate.ERROR)
-            )
             first = files[0] if files else ""
-            return [*missing, _gate.Finding(rule, level, str(error), "", first)], None
+            return [*missing, _refused(str(error), first)], None
         models = {}
         for file in files:
             alone = _compose.Project(os.path.abspath(folder), "gate", (file,))

@@ -46,6 +46,12 @@ def files(sources: Iterable[str]) -> list[str]:
     return found
 
 
+def shown(path: str, directory: str) -> str:
+    """Return a path as it is told: relative to a directory, where it lies below it."""
+    near = os.path.relpath(path, directory or None)
+    return path if near.startswith(os.pardir) else near
+
+
 def secrets(text: str, file: str) -> list[_gate.Finding]:
     """Return secrets that stand in clear; their values are not repeated."""
     if text.startswith(_VAULT):
@@ -126,18 +132,19 @@ def look(
     given: Mapping[str, Any],
     known: Mapping[str, Any],
     prefixes: Sequence[str],
+    directory: str,
 ) -> list[_gate.Finding]:
     """Return all that is to be said of an inventory.
 
     :param given: the variables of a host as the inventory has them.
     :param known: the options of all roles by name.
     :param prefixes: how variables of this collection begin.
+    :param directory: what files are told relative to; empty for that of the process.
     """
     texts = {}
     for path in files(sources):
         with open(path, encoding="utf-8", errors="replace") as stream:
-            near = os.path.relpath(path)
-            texts[path if near.startswith(os.pardir) else near] = stream.read()
+            texts[shown(path, directory)] = stream.read()
     found = [one for file, text in texts.items() for one in secrets(text, file)]
     found += located([*names(given, known, prefixes), *types(given, known)], texts)
     return found

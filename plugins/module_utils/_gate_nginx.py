@@ -2,36 +2,50 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection; it may change at any time.
-"""What a gate finds in the configuration of nginx, by its text."""
+"""What a gate finds in the configuration of nginx."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from . import _gate, _gate_nginx_text
+from . import _compose, _gate, _gate_files, _gate_mounts, _gate_nginx_text
 
 _PASS = re.compile(r"(?:https?://)?(?P<host>[^/]+)(?P<path>/.*)?$")
 # What the image of nginx fills in when it starts; nginx itself has no variable in capitals.
 _FILLED_IN = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\}?")
 _TEMPLATE = ".template"
-_SUFFIX = ".conf"
+_SUFFIXES = (".conf", f".conf{_TEMPLATE}")
+_HOME = "/etc/nginx"
 
 
-def files(folder: str) -> list[str]:
-    """Return the configuration files of a checkout, relative to it."""
-    found = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and name != "node_modules"
-        ]
-        found += [
-            os.path.relpath(os.path.join(base, name), folder)
-            for name in names
-            if name.endswith(_SUFFIX) and "nginx" in os.path.join(base, name)[len(folder) :]
-        ]
-    return sorted(found)
+def files(folder: str, model: _compose.Model) -> list[str]:
+    """Return the configuration files of a checkout, relative to it.
+
+    They are called so, or a container has them where its nginx reads them.
+    """
+    called = {
+        name for name in _gate_files.below(folder) if name.endswith(_SUFFIXES) and "nginx" in name
+    }
+    root = os.path.realpath(folder)
+    for one in _gate_mounts.used(model):
+        service = _compose.services(model)[one.service]
+        start = os.path.relpath(os.path.realpath(one.source), root)
+        if _reads(service, one.target) and not start.startswith(os.pardir):
+            called.update(_gate_files.below(folder, start))
+    return sorted(called)
+
+
+def _reads(service: Mapping[str, Any], target: str) -> bool:
+    """Whether the nginx of a service reads what is mounted at a path."""
+    if f"{target}/".startswith(f"{_HOME}/"):
+        return True
+    words = [*(service.get("entrypoint") or ()), *(service.get("command") or ())]
+    if "nginx" not in words or "-c" not in words[:-1]:
+        return False
+    return f"{words[words.index('-c') + 1]}/".startswith(f"{target.rstrip('/')}/")
 
 
 def judge(text: str, file: str) -> Iterator[_gate.Finding]:
@@ -91,10 +105,8 @@ def _prefix(location: Sequence[str]) -> str:
     return words[0] if len(words) == 1 and words[0].startswith("/") else ""
 
 
-def look(folder: str) -> list[_gate.Finding]:
-    """Return the traps of all configurations of a checkout."""
-    found: list[_gate.Finding] = []
-    for name in files(folder):
-        with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as stream:
-            found += judge(stream.read(), name)
-    return found
+def look(folder: str, names: Iterable[str]) -> list[_gate.Finding]:
+    """Return the traps of configurations of a checkout."""
+    return [
+        one for name in names for one in judge(_gate_files.text(os.path.join(folder, name)), name)
+    ]

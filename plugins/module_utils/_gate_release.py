@@ -9,9 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 
-from . import _gate, _gate_git, _migration_findings, _migration_risk, _registry, _registry_client
+from . import (
+    _gate,
+    _gate_files,
+    _gate_git,
+    _migration_findings,
+    _migration_risk,
+    _registry,
+    _registry_client,
+)
 
 _FILE = "migration.sql"
+# Where Prisma has them; what the role looks for when nobody says otherwise.
+USUAL = "prisma/migrations"
 
 
 def known(folder: str, base: str) -> set[str]:
@@ -36,6 +46,12 @@ def migrations(folder: str, path: str) -> dict[str, str]:
             with open(file, encoding="utf-8", errors="replace") as stream:
                 found[name] = stream.read()
     return found
+
+
+def elsewhere(folder: str) -> list[str]:
+    """Return the directories of a checkout that have migrations, whatever they are called."""
+    found = [one for one in _gate_files.below(folder) if os.path.basename(one) == _FILE]
+    return sorted({os.path.dirname(os.path.dirname(one)) or "." for one in found})
 
 
 def assess(

@@ -84,6 +84,12 @@ options:
     type: list
     elements: str
     default: []
+  directory:
+    description: >-
+      Directory that the files of O(inventory) are told relative to, which is the repository that they are in. Empty
+      takes that of the process, and Ansible runs it where the playbook lies.
+    type: str
+    default: ""
   variables:
     description: The variables of a host as the inventory has them.
     type: dict
@@ -148,6 +154,16 @@ rules:
   returned: success
   type: dict
   sample: {"compose.variable": "Every variable that the compose files demand has a value"}
+skipped:
+  description: What was not looked at and why, by rule.
+  returned: success
+  type: dict
+  sample: {"image.missing": "images, for gate_version names none"}
+anchor:
+  description: File for the findings that have none, where a format demands one.
+  returned: success
+  type: str
+  sample: docker-compose.prod.yml
 lines:
   description: The findings for people.
   returned: success
@@ -159,54 +175,10 @@ lines:
       carrental_env, in the vault where it is a secret. [compose.variable]
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.carrental.ops.plugins.module_utils import (
-    _gate,
-    _gate_compose,
-    _gate_inventory,
-    _gate_mounts,
-    _gate_nginx,
-    _gate_release,
-)
+from ansible_collections.carrental.ops.plugins.module_utils import _gate, _gate_look
 
 _HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-
-
-def look(params: dict[str, Any]) -> list[_gate.Finding]:
-    """Return everything that was found."""
-    found: list[_gate.Finding] = []
-    src, path = params["src"], params["migrations"]
-    if src:
-        env = {name: "" if value is None else str(value) for name, value in params["env"].items()}
-        files = params["compose_files"]
-        these, model = _gate_compose.look(src, files, env, params["held"], params["released"])
-        found += these
-        if model:
-            found += _gate_mounts.look(model, _gate_compose.texts(src, files), src)
-        found += _gate_nginx.look(src)
-    if src and path:
-        scripts = _gate_release.migrations(src, path)
-        base = params["base"]
-        already = _gate_release.known(src, base) if base else None
-        found += _gate_release.judge(scripts, path, already, lock_timeout=params["lock_timeout"])
-    login = {"username": params["username"], "password": params["password"]}
-    found += _gate_release.images(
-        params["images"],
-        login if params["username"] else {},
-        params["architecture"],
-        params["insecure_registries"],
-    )
-    found += _gate_inventory.look(
-        params["inventory"], params["variables"], params["known"], params["prefixes"]
-    )
-    if params["unreadable"]:
-        said = " ".join(params["unreadable"].split())
-        found.append(
-            _gate.Finding("inventory.invalid", _gate.ERROR, f"The inventory cannot be read: {said}")
-        )
-    return _gate.ordered(_gate.waive(found, params["waive"]))
 
 
 def main() -> None:
@@ -227,6 +199,7 @@ def main() -> None:
             "architecture": {"type": "str", "default": "amd64"},
             "insecure_registries": {"type": "list", "elements": "str", "default": []},
             "inventory": {"type": "list", "elements": "str", "default": []},
+            "directory": {"type": "str", "default": ""},
             "variables": {"type": "dict", "default": {}, "no_log": True},
             "unreadable": {"type": "str", "default": ""},
             "known": {"type": "dict", "default": {}},
@@ -243,7 +216,8 @@ def main() -> None:
         module.params[option] = _HIDDEN
     module.no_log_values.clear()
     try:
-        found = look(params)
+        looked = _gate_look.look(params)
+        found = _gate.ordered(_gate.waive(looked.found, params["waive"]))
     except _gate.GateError as error:
         module.fail_json(msg=f"{error} Nothing was changed.")
     stops = _gate.stops(found, params["level"])
@@ -252,6 +226,8 @@ def main() -> None:
         passed=not stops,
         findings=[one.as_dict() for one in found],
         rules=_gate.RULES,
+        skipped=looked.skipped,
+        anchor=_gate_look.anchor(params),
         lines=[one.text for one in found],
     )
 

@@ -309,11 +309,38 @@ def test_junit_fails_a_case_for_each_rule_with_an_error() -> None:
     assert "nginx.conf:7 a slash." in "".join(suite.itertext())
 
 
+def test_junit_fails_at_the_level_that_stops() -> None:
+    told = [one.as_dict() for one in FOUND]
+    suite = ElementTree.fromstring(  # noqa: S314
+        _finding_reports.junit(told, _gate.RULES, "gate", "warning")
+    )
+    assert suite.attrib["failures"] == "2"
+
+
+def test_junit_does_not_pass_what_was_not_looked_at() -> None:
+    told = [FOUND[1].as_dict()]
+    skipped = {"image.missing": "images, for there are none", "nginx.prefix": "never"}
+    suite = ElementTree.fromstring(  # noqa: S314
+        _finding_reports.junit(told, _gate.RULES, "gate", skipped=skipped)
+    )
+    assert suite.attrib["skipped"] == "1"
+    (case,) = [one for one in suite if one.find("skipped") is not None]
+    assert case.attrib["name"].startswith("image.missing")
+    assert case[0].attrib["message"] == "not looked at: images, for there are none"
+
+
+def test_junit_stays_xml_whatever_was_said() -> None:
+    odd = _gate.Finding("image.missing", "error", "a\x1b[31mred\x00 \ud800 & <é>")
+    text = _finding_reports.junit([odd.as_dict()], _gate.RULES, "gate")
+    suite = ElementTree.fromstring(text.encode())  # noqa: S314
+    assert "a[31mred  & <é>" in "".join(suite.itertext())
+
+
 def test_sarif_has_places_and_suppressions() -> None:
     waived = _gate.waive(FOUND, {"image.missing": "pushed by hand later"})
     log = json.loads(
         _finding_reports.sarif(
-            [one.as_dict() for one in waived], _gate.RULES, "https://example.com"
+            [one.as_dict() for one in waived], _gate.RULES, "https://example.com", "compose.yml"
         )
     )
     run = log["runs"][0]
@@ -323,3 +350,6 @@ def test_sarif_has_places_and_suppressions() -> None:
     place = slash["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == "nginx.conf"
     assert place["region"] == {"startLine": 7}
+    elsewhere = gone["locations"][0]["physicalLocation"]
+    assert elsewhere["artifactLocation"]["uri"] == "compose.yml"
+    assert elsewhere["region"] == {"startLine": 1}

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _gate_nginx, _gate_nginx_text
 
@@ -57,3 +60,47 @@ def test_blocks_end_where_they_end() -> None:
         (("b", "c"), 1, ("/a",)),
         (("d", "e"), 3, ()),
     ]
+
+
+def test_files_that_are_called_so_and_files_that_a_container_reads(tmp_path: Path) -> None:
+    for name in (
+        "nginx/nginx.conf",
+        "nginx/default.conf.template",
+        "nginx/index.html",
+        "node_modules/nginx/nginx.conf",
+        "gateway/main.conf",
+        "gateway/more.inc",
+        "proxy/sites-enabled/rental",
+        "api/api.conf",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def service(source: str, target: str, **settings: Any) -> dict[str, Any]:
+        volume = {"type": "bind", "source": str(tmp_path / source), "target": target}
+        return {"volumes": [volume], **settings}
+
+    called = ["nginx/default.conf.template", "nginx/nginx.conf"]
+    assert _gate_nginx.files(str(tmp_path), {}) == called
+    named = ["nginx", "-c", "/config/main.conf"]
+    model = {
+        "services": {
+            "gateway": service("gateway", "/config", command=named),
+            "proxy": service("proxy/sites-enabled", "/etc/nginx/sites-enabled"),
+            "api": service("api", "/config", command=["api", "-c", "/config/api.conf"]),
+            "outside": service("..", "/etc/nginx/conf.d"),
+        }
+    }
+    assert _gate_nginx.files(str(tmp_path), model) == [
+        "gateway/main.conf",
+        "gateway/more.inc",
+        *called,
+        "proxy/sites-enabled/rental",
+    ]
+
+
+def test_what_is_no_text_has_no_traps(tmp_path: Path) -> None:
+    (tmp_path / "x.conf").write_bytes(b"\0" + REPEAT.encode())
+    (tmp_path / "y.conf").write_text(REPEAT)
+    found = _gate_nginx.look(str(tmp_path), ["x.conf", "y.conf", "gone.conf"])
+    assert [one.file for one in found] == ["y.conf"]
