@@ -126,7 +126,8 @@ def _put_parts(
         # A store says 200 before it knows, and an error may follow.
         said = answer.body.read(_MAX_ANSWER)
         if not text_of(said, "ETag"):
-            raise WireError(f"the store did not join the parts ({error_code(said) or 'no answer'})")
+            code = error_code(said)
+            raise WireError(f"the store did not join the parts ({code or 'no answer'})", code)
     except BaseException:
         # What was sent would be stored for ever, and never be seen.
         with suppress(WireError):

@@ -8,6 +8,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import _object_entry as entries
@@ -118,7 +119,7 @@ def test_more_than_a_run_is_sorted_and_named_once(
 ) -> None:
     monkeypatch.setattr(spill, "_RUN", 7)
     # As a store lists that walks through directories: "a/b" before "a-b".
-    rows = [[f"k{n % 40:02}/x", n] for n in range(50)] + [["a/b", 1], ["a-b", 2]]
+    rows: list[list[Any]] = [[f"k{n % 40:02}/x", n] for n in range(50)] + [["a/b", 1], ["a-b", 2]]
     path = spill.sort(rows, str(tmp_path), "rows")
     found = [row[0] for row in spill.read(path)]
     assert found == sorted({row[0] for row in rows})

@@ -212,3 +212,44 @@ def test_an_etag_of_an_encrypted_source_is_no_md5(
     content = source.content(Wire(LOGIN), Listed("cars/1", len(SMALL), OTHER, 1000))
     assert content.etag == ("" if kms else OTHER)
     assert content.headers == {"content-type": "image/jpeg"}
+
+
+class Joining:
+    """A store that takes parts, and says 200 before it knows that it cannot join them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def send(self, _key: str, chunks: Iterable[bytes], _length: int, **_more: object) -> Answer:
+        etag = md5(b"".join(chunks)).hexdigest()
+        return Answer(200, {"etag": etag}, Read())  # type: ignore[arg-type]
+
+    def call(self, method: str, _key: str, **more: dict[str, str]) -> Answer:
+        self.asked.append((method, dict(more.get("headers") or {})))
+        said = b"<UploadId>1</UploadId><Error><Code>PreconditionFailed</Code></Error>"
+        return Answer(200, {}, Said(said))  # type: ignore[arg-type]
+
+
+class Said:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def read(self, _most: int = 0) -> bytes:
+        return self.content
+
+
+def test_parts_are_joined_on_the_condition() -> None:
+    @contextmanager
+    def opened(_begin: int, length: int) -> Iterator[Iterable[bytes]]:
+        yield [bytes(length)]
+
+    store = Joining()
+    content = puts.Content(20, "", {"content-type": "image/jpeg"}, opened, part=10)
+    with pytest.raises(WireError) as raised:
+        puts.put(store, "cars/1", content, {"if-none-match": "*"})  # type: ignore[arg-type]
+    assert raised.value.code == "PreconditionFailed"
+    assert store.asked == [
+        ("POST", {"content-type": "image/jpeg"}),
+        ("POST", {"if-none-match": "*"}),
+        ("DELETE", {}),
+    ]
