@@ -27,8 +27,9 @@ from ._s3_wire import Wire, WireError, pieces, read_into
 _PROGRESS_S = 15.0
 _NAMED = 1000
 _PIECE = 256 * 1024
-# A store that refuses more than this closes the line before it is heard.
-_HEARD = 256 * 1024
+# A store that refuses more than this may close the line before it is heard: asked before, which
+# takes little of the time that so much takes.
+_HEARD = 4 * 1024 * 1024
 # What a store says of a condition that does not hold, and when it knows none.
 _NOT_SO = ("PreconditionFailed", "412", "ConditionalRequestConflict", "NoSuchKey", "404")
 _UNKNOWN = ("NotImplemented", "501")

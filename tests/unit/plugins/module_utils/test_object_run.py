@@ -347,7 +347,7 @@ def test_verify_does_not_touch_what_came_meanwhile(server: Server) -> None:
 
 
 @pytest.mark.parametrize("conditions", ["known", "refused"])
-@pytest.mark.parametrize("size", [10, 1_000_000])
+@pytest.mark.parametrize("size", [10, 2_000_000])
 def test_what_is_written_while_a_restore_runs_stays(
     server: Server, conditions: str, size: int
 ) -> None:
