@@ -41,6 +41,7 @@ RULES = {
     "inventory.unknown": "A variable of the inventory is one of this collection",
     "inventory.type": "A variable of the inventory has the type that its role wants",
     "inventory.secret": "Secrets are in a vault",
+    "inventory.not_run": "The inventory was looked at",
     "deploy.plan": "The release can be deployed as it stands",
 }
 

@@ -24,6 +24,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"^(?:true|false|yes|no|null|~|\.\.\.|change.?me|/.*)$", re.IGNORECASE)
+_LATER = ("{{", "__ansible_vault")
 _YAML = (".yml", ".yaml")
 # Variables of a role that the role itself sets.
 _OWN = (
@@ -94,8 +95,8 @@ def types(given: Mapping[str, Any], known: Mapping[str, Any]) -> list[_gate.Find
     """Return variables that have not the type or the choice that their role wants."""
     found = []
     for name in sorted(set(given) & set(known)):
-        if "{{" in str(given[name]):
-            continue  # what a template makes is known in a run
+        if any(sign in str(given[name]) for sign in _LATER):
+            continue  # what a template or a vault makes of it is known in a run
         spec = {
             key: value
             for key, value in known[name].items()

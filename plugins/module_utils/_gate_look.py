@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from . import (
     _gate_nginx,
     _gate_release,
 )
+
+_SHUT = re.compile(r"vault (secrets?|passwords?)\b", re.IGNORECASE)
 
 
 @dataclass
@@ -75,13 +78,25 @@ def look(params: Mapping[str, Any]) -> Looked:
         params["directory"],
     )
     if params["unreadable"]:
-        said = " ".join(params["unreadable"].split())
-        looked.found.append(
-            _gate.Finding("inventory.invalid", _gate.ERROR, f"The inventory cannot be read: {said}")
-        )
+        looked.found.append(_unreadable(" ".join(params["unreadable"].split())))
         why = "the variables of the inventory, for it cannot be read"
         looked.skips(why, "inventory.unknown", "inventory.type")
     return looked
+
+
+def _unreadable(said: str) -> _gate.Finding:
+    """Return why the inventory is not read: it is wrong, or its vault stays shut."""
+    if not _SHUT.search(said):
+        return _gate.Finding(
+            "inventory.invalid", _gate.ERROR, f"The inventory cannot be read: {said}"
+        )
+    return _gate.Finding(
+        "inventory.not_run",
+        _gate.ERROR,
+        f"The inventory was not read, for its vault stays shut: {said}",
+        "Name its password with --vault-password-file, --vault-id or ANSIBLE_VAULT_PASSWORD_FILE; "
+        "what is typed at a prompt cannot be handed on.",
+    )
 
 
 def _checkout(params: Mapping[str, Any], looked: Looked) -> None:

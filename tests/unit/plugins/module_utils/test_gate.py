@@ -265,8 +265,10 @@ def test_what_is_nearly_ours_is_misspelt_and_the_rest_is_the_users_own() -> None
 
 
 def test_types_and_choices() -> None:
-    given = {"deploy_source": "svn", "n": "{{ later }}", "deploy_version": "x"}
-    found = _gate_inventory.types(given, KNOWN)
+    vaulted = {"__ansible_vault": "$ANSIBLE_VAULT;1.1;AES256 00"}
+    given = {"deploy_source": "svn", "n": "{{ later }}", "deploy_version": vaulted}
+    known = {**KNOWN, "deploy_version": {"type": "int"}}
+    found = _gate_inventory.types(given, known)
     assert [one.message for one in found] == [
         "value of deploy_source must be one of: git, got: svn."
     ]

@@ -133,6 +133,20 @@ def test_an_inventory_that_cannot_be_read_has_no_variables_to_pass() -> None:
     assert {"inventory.unknown", "inventory.type"} <= set(looked.skipped)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[ERROR]: Attempting to decrypt but no vault secrets found.",
+        "[ERROR]: Decryption failed (no vault secrets were found that could decrypt).",
+        "[ERROR]: The vault password file /gone was not found",
+    ],
+)
+def test_a_vault_that_stays_shut_makes_no_inventory_invalid(said: str) -> None:
+    (found,) = _gate_look.look(params("", unreadable=said)).found
+    assert (found.rule, found.level) == ("inventory.not_run", "error")
+    assert "ANSIBLE_VAULT_PASSWORD_FILE" in found.fix
+
+
 def test_what_has_no_file_belongs_to_one_of_the_repository(tmp_path: Path) -> None:
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory/hosts.yml").touch()
