@@ -9,23 +9,19 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from . import _gate
+from . import _gate, _gate_files, _gate_secrets
 
-_VAULT = "$ANSIBLE_VAULT;"
-# A literal beside the name of a secret. Templates, references and vaulted values are none.
-_SECRET = re.compile(
-    r"^\s*[\"']?(?P<name>\w*(?:password|passwd|secret|token|api_key|private_key))[\"']?\s*:\s*"
-    r"(?P<value>[^\s#|>{!&*\"'][^#]*|\"[^\"{]+\"|'[^'{]+')\s*(?:#.*)?$",
-    re.IGNORECASE,
-)
-_HARMLESS = re.compile(r"^(?:true|false|yes|no|null|~|\.\.\.|change.?me|/.*)$", re.IGNORECASE)
+_VAULT, _SCRIPT = "$ANSIBLE_VAULT;", "#!"
 _LATER = ("{{", "__ansible_vault")
-_YAML = (".yml", ".yaml")
+_YAML = (".yml", ".yaml", ".json")
+# An inventory of hosts is INI or YAML without a suffix, too.
+_HOSTS = ("", ".ini")
+_VARIABLES = ("group_vars", "host_vars")
 # Variables of a role that the role itself sets.
 _OWN = (
     "carrental_result",
@@ -36,15 +32,31 @@ _OWN = (
 
 
 def files(sources: Iterable[str]) -> list[str]:
-    """Return the YAML files of an inventory."""
-    found = []
+    """Return the files of an inventory: what it names, and the variables that lie beside it."""
+    found: dict[str, None] = {}
     for source in sources:
+        near = [source]
         if os.path.isfile(source):
-            found.append(source)
-        for base, folders, names in os.walk(source):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            found += [os.path.join(base, name) for name in sorted(names) if name.endswith(_YAML)]
-    return found
+            found[source] = None
+            near = [os.path.join(os.path.dirname(source), name) for name in _VARIABLES]
+        for start in near:
+            found.update(dict.fromkeys(_below(start, source)))
+    return list(found)
+
+
+def _below(start: str, source: str) -> Iterator[str]:
+    for base, folders, names in os.walk(start):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(base, name)
+            hosts = base == source and os.path.splitext(name)[1] in _HOSTS
+            if hosts or path.endswith(_YAML) or (of_variables(path) and name[0] != "."):
+                yield path
+
+
+def of_variables(path: str) -> bool:
+    """Whether a file holds the variables of a host or of a group, whatever its suffix."""
+    return bool(set(_VARIABLES) & set(path.split(os.sep)[:-1]))
 
 
 def shown(path: str, directory: str) -> str:
@@ -53,25 +65,22 @@ def shown(path: str, directory: str) -> str:
     return path if near.startswith(os.pardir) else near
 
 
-def secrets(text: str, file: str) -> list[_gate.Finding]:
-    """Return secrets that stand in clear; their values are not repeated."""
-    if text.startswith(_VAULT):
+def secrets(text: str, file: str, public: Collection[str]) -> list[_gate.Finding]:
+    """Return secrets that stand in clear in a file.
+
+    :param public: variables that hold none, whatever they are called.
+    """
+    if text.startswith((_VAULT, _SCRIPT)):
         return []
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        match = _SECRET.match(line)
-        if match and not _HARMLESS.match(match["value"].strip("\"' ")):
-            found.append(
-                _gate.Finding(
-                    "inventory.secret",
-                    _gate.ERROR,
-                    f"{match['name']} stands in clear.",
-                    f"Encrypt the file: ansible-vault encrypt {file}",
-                    file,
-                    number,
-                )
-            )
-    return found
+    if not file.endswith(_YAML) and not of_variables(file):
+        return _gate_secrets.judge(_gate_secrets.of_inventory(text), file, public)
+    try:
+        return _gate_secrets.judge(_gate_secrets.of_yaml(text), file, public)
+    except _gate_secrets.NotYamlError as error:
+        if not file.endswith(_YAML):
+            return []  # Ansible does not read it; the copy of a file need not be whole
+        message = f"{file} is not valid YAML: {error}."
+        return [_gate.Finding("inventory.invalid", _gate.ERROR, message, "", file, error.line)]
 
 
 def names(
@@ -142,10 +151,13 @@ def look(
     :param prefixes: how variables of this collection begin.
     :param directory: what files are told relative to; empty for that of the process.
     """
-    texts = {}
-    for path in files(sources):
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            texts[shown(path, directory)] = stream.read()
-    found = [one for file, text in texts.items() for one in secrets(text, file)]
+    texts = {shown(path, directory): _gate_files.text(path) for path in files(sources)}
+    # What our roles hide is secret, and what they do not is none: the name of a credential, say.
+    public = {
+        name
+        for name, option in known.items()
+        if not option.get("no_log") and option.get("type") != "dict"
+    }
+    found = [one for file, text in texts.items() for one in secrets(text, file, public)]
     found += located([*names(given, known, prefixes), *types(given, known)], texts)
     return found

@@ -15,18 +15,16 @@ from urllib.parse import quote, quote_plus
 MASK = "********"
 # A reference to a variable, as in a compose file, is no password and hides none.
 _REFERENCE = r"\$\{[^}\s]*\}"
-_URL_PASSWORD = re.compile(
+URL_PASSWORD = re.compile(
     rf"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://(?:{_REFERENCE}|(?!\$\{{)[^\s/@:])*:)"
     rf"(?!{_REFERENCE}@)[^\s/@]+(?=@)"
 )
-_SECRET_NAME = re.compile(
+SECRET_NAME = re.compile(
     r"PASS(WORD|WD|PHRASE)?(_|$)|SECRET|TOKEN|CREDENTIAL|PRIVATE|(ACCESS|API|ENCRYPTION|SIGNING|AUTH)_?KEY",
     re.IGNORECASE,
 )
 # Such a value hides nothing, and masking it would garble every other text.
-_HARMLESS = re.compile(
-    r"|true|false|yes|no|on|off|none|null|\d{1,5}|/.*", re.IGNORECASE | re.DOTALL
-)
+HARMLESS = re.compile(r"|true|false|yes|no|on|off|none|null|\d{1,5}|/.*", re.IGNORECASE | re.DOTALL)
 _SHORT = 6
 
 
@@ -55,7 +53,7 @@ class Masker:
     def add_environment(self, environment: Mapping[str, str]) -> None:
         """Know the secrets of a container by the names of its variables and by its URLs."""
         for name, value in environment.items():
-            if _SECRET_NAME.search(name) and not _HARMLESS.fullmatch(value):
+            if SECRET_NAME.search(name) and not HARMLESS.fullmatch(value):
                 self.add(value)
             for match in re.finditer(r"://[^\s/@:]*:([^\s/@]+)@", value):
                 self.add(match.group(1))
@@ -68,7 +66,7 @@ class Masker:
             self._pattern = re.compile("|".join(map(_exact, found)))
         if self._pattern is not None:
             value = self._pattern.sub(MASK, value)
-        return _URL_PASSWORD.sub(rf"\g<head>{MASK}", value)
+        return URL_PASSWORD.sub(rf"\g<head>{MASK}", value)
 
     def data(self, value: Any) -> Any:
         """Return nested data with every text in it masked."""

@@ -222,31 +222,6 @@ def test_migrations_that_were_moved_are_not_the_first_ones(tmp_path: Path) -> No
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("db_password: hunter2", True),
-        ('  API_TOKEN: "abc"', True),
-        ("db_password: '{{ vault_password }}'", False),
-        ('db_password: "{{ vault_password }}"', False),
-        ("db_password: !vault |", False),
-        ("password_file: /run/secrets/db", False),
-        ("db_password: /run/secrets/db", False),
-        ("db_password:", False),
-        ("deploy_registry_password: ...", False),
-        ("# db_password: hunter2", False),
-    ],
-)
-def test_secrets_in_clear(line: str, found: bool) -> None:
-    told = _gate_inventory.secrets(line, "f.yml")
-    assert bool(told) == found
-    assert "hunter2" not in "".join(one.text for one in told)
-
-
-def test_a_vault_has_no_secrets_in_clear() -> None:
-    assert _gate_inventory.secrets("$ANSIBLE_VAULT;1.1;AES256\npassword: x", "v.yml") == []
-
-
 KNOWN = {
     "deploy_version": {"type": "str"},
     "deploy_source": {"choices": ["git"]},
