@@ -49,7 +49,9 @@ def used(model: _compose.Model) -> Iterator[Used]:
                 file = (model.get(key) or {}).get(one.get("source"), {}).get("file")
                 if file:
                     yield Used(name, kind, str(file), str(one.get("target") or ""))
-        for one in service.get("env_file") or []:
+        for given in service.get("env_file") or []:
+            # Some releases of compose write a path that has no settings by itself.
+            one = {"path": given} if isinstance(given, str) else given
             if one.get("required", True):
                 yield Used(name, ENV_FILE, str(one["path"]))
 
@@ -74,7 +76,7 @@ def look(model: _compose.Model, found: Mapping[str, str], folder: str) -> list[_
                     _gate.WARNING,
                     f"{one.service} reads {shown}, which is not in the checkout: it has to be on "
                     "the server.",
-                    "Make it there before the deploy, and keep it out of Git.",
+                    "See that it is there before the deploy, and keep it out of Git.",
                     *at,
                 )
             )

@@ -73,6 +73,18 @@ def test_secrets_are_on_the_server_and_configs_in_the_checkout(tmp_path: Path) -
     ]
 
 
+def test_env_files_in_each_form_that_compose_writes(tmp_path: Path) -> None:
+    given = [".env", {"path": "b.env"}, {"path": "c.env", "required": False}]
+    files = [
+        str(tmp_path / one)
+        if isinstance(one, str)
+        else {**one, "path": str(tmp_path / str(one["path"]))}
+        for one in given
+    ]
+    model = {"services": {"api": {"env_file": files}}}
+    assert [one[2] for one in told(model, tmp_path)] == ["api reads .env", "api reads b.env"]
+
+
 @pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
 def test_an_env_file_that_only_the_server_has_keeps_compose_from_nothing(tmp_path: Path) -> None:
     text = TEXT + "    env_file: [.env, {path: more.env, required: false}]\n"
