@@ -59,6 +59,8 @@ class Known:
     new: set[str] = field(default_factory=set)
     # Columns that these migrations added to a table, and whether each fills itself.
     columns: dict[str, dict[str, bool]] = field(default_factory=dict)
+    # Columns that may not be NULL since these migrations, with the table before each.
+    required: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def empty(self) -> bool:

@@ -134,7 +134,7 @@ def _add_constraint(words: Words, table: str, effect: Effect, known: Known) -> N
     key = Words(words.rest)
     if key.eats("primary", "key") and key.rest[:1] == [OPEN]:
         key.at += 1
-        known.new.update(_not_null(table, column) for column in key.names())
+        known.required.update((table, column) for column in key.names())
     if "valid" in rest or ("using" in rest and "index" in rest and "exclude" not in rest):
         return
     index = words.sees("unique") or words.sees("primary") or words.sees("exclude")
@@ -163,9 +163,9 @@ def _add_column(words: Words, column: str, table: str, effect: Effect, known: Kn
     fills = serial or generated or bool(default)
     required = ("not" in rest and "null" in rest) or "primary" in rest
     known.columns.setdefault(table, {})[column] = fills
-    known.new.discard(_not_null(table, column))
+    known.required.discard((table, column))
     if required or serial or "identity" in rest:
-        known.new.add(_not_null(table, column))
+        known.required.add((table, column))
     _references(definition, effect, known)
     if required and not fills:
         why = f"{_not_filled(table, column)}; and it fails where rows exist"
@@ -176,11 +176,6 @@ def _add_column(words: Words, column: str, table: str, effect: Effect, known: Kn
     if "unique" in rest or "primary" in rest or "check" in rest:
         why = f"each row of {table} is checked, and nobody reads or writes the table meanwhile"
         effect.locks("add_constraint", why, quick=known.quick(table))
-
-
-def _not_null(table: str, column: str) -> str:
-    """The constraint that makes a column required, by the name that PostgreSQL 18 gives it."""
-    return f"{table}_{column}_not_null"
 
 
 def _not_filled(table: str, column: str) -> str:
@@ -226,12 +221,12 @@ def _column(words: Words, column: str, table: str, effect: Effect, known: Known)
         if added.get(column):
             why = f"each row of {table} is checked, and nobody reads or writes the table meanwhile"
             effect.locks("set_not_null", why, quick=known.quick(table))
-            known.new.add(_not_null(table, column))
+            known.required.add((table, column))
         else:
             why = f"the release before may leave {table}.{column} empty, which is refused then"
             effect.says("set_not_null", DESTRUCTIVE, why)
     elif words.eats("drop", "not", "null"):
-        known.new.discard(_not_null(table, column))
+        known.required.discard((table, column))
     elif words.eats("drop", "default") or words.eats("set", "default", "null"):
         _drop_default(column, table, effect, known)
     elif words.eats("drop", "identity") or words.eats("drop", "expression"):
@@ -252,7 +247,7 @@ def _drop_default(column: str, table: str, effect: Effect, known: Known) -> None
             "itself, as Prisma does for @default(uuid()) and @updatedAt"
         )
         effect.says("drop_default", DESTRUCTIVE, why)
-    elif _not_null(table, column) in known.new:
+    elif (table, column) in known.required:
         effect.says("add_not_null_column", DESTRUCTIVE, _not_filled(table, column))
     else:
         added[column] = False
