@@ -22,8 +22,9 @@ _YAML = (".yml", ".yaml", ".json")
 # An inventory of hosts is INI or YAML without a suffix, too.
 _HOSTS = ("", ".ini")
 _VARIABLES = ("group_vars", "host_vars")
-# Variables of a role that the role itself sets.
+# Variables of a role that the role itself sets, and what AWX hands on from the job before.
 _OWN = (
+    "carrental_outcome",
     "carrental_result",
     "carrental_operation",
     "carrental_operation_id",

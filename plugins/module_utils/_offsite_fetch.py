@@ -23,8 +23,6 @@ from . import (
 from ._backups import Backup
 from ._offsite import Offsite, OffsiteError
 
-CONFIGURATION = "configuration"
-
 
 @dataclass
 class Fetched:
