@@ -127,6 +127,9 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
 ALERT = "MonitoringProof"
 _FILE = "monitoring-proof.prom"
 _PAUSE = 1.0
+# How long the alerts of a proof before this may still fire, and how long after it Alertmanager tells
+# of their end (group_interval of their route).
+_OVER, _TOLD = 120.0, 10.0
 
 
 def container(engine: _engine.Engine, projects: list[str], service: str) -> _docker.Container:
@@ -159,11 +162,30 @@ def settled(prometheus: _prometheus.Prometheus, seconds: float) -> tuple[int, li
         time.sleep(_PAUSE)
 
 
-def text(severities: list[str], value: int) -> str:
-    """Return the metric that raises or ends the alerts."""
+def text(severities: list[str], proof: str) -> str:
+    """Return the metric that raises the alerts; they end with it."""
     lines = ["# TYPE carrental_monitoring_proof gauge"]
-    lines += [f'carrental_monitoring_proof{{severity="{one}"}} {value}' for one in severities]
+    lines += [
+        f'carrental_monitoring_proof{{severity="{one}",proof="{proof}"}} 1' for one in severities
+    ]
     return "\n".join(lines) + "\n"
+
+
+def forget(manager: _alertmanager.Alertmanager, path: str) -> None:
+    """Wait until the alerts of a proof before this are over, and that was told, too."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of one that was killed
+    if not manager.alerts(ALERT):
+        return
+    deadline = time.monotonic() + _OVER
+    while manager.alerts(ALERT):
+        if time.monotonic() > deadline:
+            raise _monitoring.MonitoringError(
+                f"The alert {ALERT} of a proof before this one did not end within {_OVER:.0f} s; "
+                "look at carrental_monitoring_proof in Prometheus."
+            )
+        time.sleep(_PAUSE)
+    time.sleep(_TOLD)
 
 
 def prove(manager: _alertmanager.Alertmanager, params: dict[str, Any]) -> dict[str, Any]:
@@ -177,14 +199,19 @@ def prove(manager: _alertmanager.Alertmanager, params: dict[str, Any]) -> dict[s
             "can arrive. Name a channel for it, or prove a severity that has one."
         )
     arrived: dict[str, dict[str, float]] = {}
+    # Alertmanager does not tell again of what it told, so each proof has alerts of its own.
+    proof = str(int(time.time()))
+    forget(manager, path)
     try:
-        # One after the other: the counters do not tell whose delivery they counted.
+        # The counters do not tell whose delivery they counted: one after the other, and none ends
+        # before the last one has arrived, for an end is told and counted, too.
         for severity, integrations in wanted.items():
             before = manager.delivered()
             began = time.monotonic()
-            _whole_file.write(path, text([severity], 1).encode(), 0o644)
+            raised = [*arrived, severity]
+            _whole_file.write(path, text(raised, proof).encode(), 0o644)
             arrived[severity] = wait(
-                manager, severity, integrations, before=before, began=began, params=params
+                manager, proof, severity, integrations, before=before, began=began, params=params
             )
     finally:
         with contextlib.suppress(OSError):
@@ -194,6 +221,7 @@ def prove(manager: _alertmanager.Alertmanager, params: dict[str, Any]) -> dict[s
 
 def wait(
     manager: _alertmanager.Alertmanager,
+    proof: str,
     severity: str,
     integrations: list[str],
     *,
@@ -213,8 +241,10 @@ def wait(
     fired, good = False, set[str]()
     while True:
         took = time.monotonic() - began
-        alerts = [one for one in manager.alerts(ALERT) if one["labels"]["severity"] == severity]
-        fired = fired or bool(alerts)
+        fired = fired or any(
+            (one["labels"].get("proof"), one["labels"]["severity"]) == (proof, severity)
+            for one in manager.alerts(ALERT)
+        )
         now = manager.delivered()
         for kind, count in channels.items() if fired else ():
             tried = now.get(kind, (0, 0))[0] - before.get(kind, (0, 0))[0]

@@ -168,6 +168,25 @@ def test_a_test_alert_arrives_by_mail_and_by_webhook(gateway: str) -> None:
 
 
 @proof
+def test_a_proof_right_after_a_proof_is_told_too(gateway: str) -> None:
+    sinks.forget()
+    for _ in range(2):
+        run = playbook(
+            "monitor",
+            carrental_channels=channels(gateway),
+            monitoring_prove=True,
+            monitoring_interval="3s",
+        )
+        assert run.code == 0, run.output
+    begun = [
+        one["subject"]
+        for one in sinks.received("mail")
+        if "MonitoringProof" in one["subject"] and "is over" not in one["subject"]
+    ]
+    assert len([one for one in begun if one.startswith("[P1]")]) == 2, begun
+
+
+@proof
 def test_a_receiver_that_is_dead_is_no_receiver(gateway: str) -> None:
     dead = {**channels(gateway)[1], "url": f"http://{gateway}:9/nobody"}
     run = playbook(

@@ -13,19 +13,23 @@ from ansible_collections.carrental.ops.plugins.modules import monitoring_prove
 class Manager:
     """Says one thing after the other, and the last one for good."""
 
-    def __init__(self, *said: dict[str, tuple[float, float]]) -> None:
+    def __init__(self, *said: dict[str, tuple[float, float]], proof: str = "now") -> None:
         self.said = list(said)
+        self.proof = proof
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
-        return [{"labels": {"alertname": name, "severity": "P1"}}]
+        return [{"labels": {"alertname": name, "severity": "P1", "proof": self.proof}}]
 
     def delivered(self) -> dict[str, tuple[float, float]]:
         return self.said.pop(0) if len(self.said) > 1 else self.said[0]
 
 
-def wait(*said: dict[str, tuple[float, float]], **params: Any) -> dict[str, float]:
+def wait(
+    *said: dict[str, tuple[float, float]], proof: str = "now", **params: Any
+) -> dict[str, float]:
     return monitoring_prove.wait(
-        cast(_alertmanager.Alertmanager, Manager(*said)),
+        cast(_alertmanager.Alertmanager, Manager(*said, proof=proof)),
+        "now",
         "P1",
         ["email", "webhook"],
         before={"email": (7, 1), "webhook": (40, 0)},
@@ -62,6 +66,11 @@ def test_a_receiver_that_is_dead_got_nothing() -> None:
 def test_the_success_of_somebody_else_hides_no_failure() -> None:
     with pytest.raises(_monitoring.MonitoringError, match="by webhook"):
         wait({"email": (8, 1), "webhook": (42, 1)}, shared=["webhook"])
+
+
+def test_the_alert_of_a_proof_before_is_not_that_of_this_one() -> None:
+    with pytest.raises(_monitoring.MonitoringError, match="did not reach Alertmanager"):
+        wait({"email": (8, 1), "webhook": (41, 0)}, proof="before")
 
 
 def test_a_severity_that_nobody_hears_of_is_refused() -> None:
