@@ -127,11 +127,17 @@ def _failing(facts: Facts, seen: Seen, loops: bool, is_recent: bool) -> tuple[st
         (own_files, "redis_data_damaged", f"its log says: {own_files}"),
         (broken, "release_broken", _since_release(facts, seen.says)),
         (damaged, "image_damaged", f"it says: {damaged}"),
-        (loops, "container_crash_loop", seen.says),
+        (loops, "container_crash_loop", seen.says + _last_words(facts, seen)),
         (never_ran, "container_cannot_start", seen.says),
         (True, ended, seen.says),
     )
     return next((code, detail) for holds, code, detail in possible if holds)
+
+
+def _last_words(facts: Facts, seen: Seen) -> str:
+    """Return what it said last, which is as a rule why it ended."""
+    said = [line.strip() for line in facts.logs.get(seen.name, []) if line.strip()]
+    return f"; its log ends with: {said[-1][:300]}" if said else ""
 
 
 def _killed(seen: Seen) -> str:

@@ -174,7 +174,11 @@ def _unmended(name: str, bad: Sequence[Check], well: str) -> Result:
     failed = [one for one in bad if one.status == FAIL and not _only_behind(one)]
     if failed:
         summary = failed[0].summary
-        remedy = "mend it first, for a deploy does not; playbooks/health.yml says more"
+        remedy = (
+            "mend it first, for a deploy does not; playbooks/health.yml says more, and "
+            "playbooks/rollback.yml -e rollback_to=<the release that runs> puts its files back "
+            "where they were edited"
+        )
         return says(name, FAIL, summary, _details(failed), remedy)
     if bad:
         return says(name, WARN, well, _details(bad), "see playbooks/health.yml")

@@ -11,9 +11,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import (
+    _compose,
     _containers,
+    _history,
     _holding,
     _host,
+    _owned,
     _releases,
 )
 from ansible_collections.carrental.ops.plugins.module_utils._checks import WARN, Check
@@ -95,6 +98,32 @@ def names(current: Release, images: Sequence[Mapping[str, Any]]) -> list[Check]:
             "to (docker image prune -a takes it off, a build gives it to another image); give it "
             f"back with: {'; '.join(commands)}",
             names=dict(lost),
+        )
+    ]
+
+
+def edited(release: Release, root: str, state_dir: str) -> list[Check]:
+    """Whether somebody edited what a release put in place.
+
+    What runs has as a rule not read it yet, and the next restart will. Certificates are renewed
+    without a release, and the file of the pinned images is written by other operations, too.
+    """
+    found = [
+        path
+        for path in _history.edited(release, root, _owned.paths(state_dir, root))
+        if _history.is_kept(path) or path == _compose.ENV_FILE
+    ]
+    if not found:
+        return []
+    return [
+        _warn(
+            "edited",
+            f"Edited since the release: {', '.join(found)}",
+            "what runs may not have read it yet, and the next restart will; put the files of the "
+            f"release back with: playbooks/rollback.yml -e rollback_to={release['id']}, or "
+            "deploy what you want to keep",
+            files=found,
+            release=release["id"],
         )
     ]
 

@@ -113,7 +113,8 @@ class Report:
 def _heap(container: Container, limit: int) -> list[str]:
     """Return what is wrong with the heap of a Node process."""
     words = " ".join([*container.command, container.environment.get("NODE_OPTIONS", "")])
-    if "node" not in words and "NODE_ENV" not in container.environment:
+    programs = {word.rpartition("/")[2] for word in words.split()}
+    if "node" not in programs and "NODE_ENV" not in container.environment:
         return []
     wanted = _memory_budget.node_heap(limit)
     given = _HEAP.search(words)

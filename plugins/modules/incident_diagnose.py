@@ -206,10 +206,16 @@ from ansible_collections.carrental.ops.plugins.module_utils._arguments import (
 )
 
 
-def lines(causes: list[_incidents.Cause], ladder: list[_remedies.Rung]) -> list[str]:
+def lines(
+    causes: list[_incidents.Cause], ladder: list[_remedies.Rung], checks: list[dict[str, Any]]
+) -> list[str]:
     """Return the diagnosis for a terminal."""
     shown = [
         f"{'likely' if place == 0 else 'also'}: {one.sentence}" for place, one in enumerate(causes)
+    ]
+    # Nobody knows whether it is the cause, and it is the first thing that a human would ask.
+    shown += [
+        f"note: {one['summary']}: {one['detail']}" for one in checks if one["name"] == "host.edited"
     ]
     for rung in ladder:
         remedy = rung.remedy
@@ -301,7 +307,7 @@ def main() -> None:
                 "causes": [one.as_dict() for one in causes],
                 "ladder": [one.as_dict() for one in ladder],
                 "evidence": kept,
-                "lines": lines(causes, ladder),
+                "lines": lines(causes, ladder, facts.checks),
                 "checks": [one for one in facts.checks if one["status"] in ("warn", "fail")],
                 "notes": facts.notes,
             }

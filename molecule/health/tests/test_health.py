@@ -232,6 +232,18 @@ def test_services_without_a_tier_may_be_down_at_once() -> None:
     assert run.result["next"].startswith("Begin with billing:")
 
 
+def test_what_was_edited_since_the_release_is_told_before_a_restart_reads_it() -> None:
+    env = "/opt/carrental/.env"
+    on_server("sed", "-i.before", "$ a # by hand", env)
+    try:
+        run = playbook("health", health_depth="quick")
+    finally:
+        on_server("mv", f"{env}.before", env)
+    assert run.code == 0, run.output
+    assert "[WARN] Edited since the release: .env: " in run.line("Edited since")
+    assert playbook("health", health_depth="quick").result["verdict"] == "ok"
+
+
 def test_server_that_does_not_answer_is_reported() -> None:
     run = playbook("health", "-e", "ansible_port=1")
     assert run.code != 0

@@ -120,6 +120,14 @@ def test_a_crash_loop_right_after_a_release_is_the_release() -> None:
     assert codes(facts("api_down", other_image, release=YOUNG))[0] == "container_crash_loop"
 
 
+def test_a_crash_loop_is_told_with_its_last_words() -> None:
+    loop = gone("api", status="restarting", deaths=5, exit_code=1)
+    known = facts("api_down", loop)
+    known.logs[loop.name] = ["starting", "[emerg] unknown directive in nginx.conf:47", ""]
+    cause = _diagnosis.diagnose(known, SETTINGS)[0]
+    assert cause.detail.endswith("its log ends with: [emerg] unknown directive in nginx.conf:47")
+
+
 def test_a_release_that_leaks_is_found_as_killed_and_a_rollback_is_offered() -> None:
     killed = seen("api", out_of_memory=True)
     causes = _diagnosis.diagnose(facts("api_down", killed, release=YOUNG), SETTINGS)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.carrental.ops.plugins.module_utils import _release_findings
@@ -109,3 +111,20 @@ def test_container_that_a_rollout_left_is_told() -> None:
         "[WARN] A rollout was interrupted: container api-surge is left: it stands in for api; "
         "unless a deploy is under way, run the deploy again, which ends what was begun"
     ]
+
+
+def test_what_was_edited_since_the_release_is_told_with_the_way_back(tmp_path: Path) -> None:
+    names = ("nginx/nginx.conf", ".env", "nginx/ssl/fullchain.pem", "compose.release.yml")
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    env = digests.pop(".env")
+    config = {"files": digests, "env": {"sha256": env, "keys": []}}
+    current: Any = {**RELEASES[0], "config": config}
+    assert _release_findings.edited(current, str(tmp_path), str(tmp_path / ".ops")) == []
+    for name in names:
+        (tmp_path / name).write_text("by hand")
+    (found,) = _release_findings.edited(current, str(tmp_path), str(tmp_path / ".ops"))
+    assert found.line.startswith("[WARN] Edited since the release: .env, nginx/nginx.conf: ")
+    assert "rollback_to=20261123T120000Z-bbbbbbb" in found.line

@@ -21,7 +21,9 @@ def container(*command: str, env: tuple[str, ...] = ()) -> Container:
         (container("node", "server.js"), "no bound for its heap"),
         (container("node", "--max-old-space-size=512", "x.js"), "a heap of 512 MB"),
         (container("node", "x.js", env=("NODE_OPTIONS=--max-old-space-size=384",)), ""),
+        (container("docker-entrypoint.sh", "/usr/local/bin/node", "x.js"), "no bound for its heap"),
         (container("nginx"), ""),
+        (container("/bin/node_exporter", "--path.rootfs=/host"), ""),
     ],
 )
 def test_the_heap_of_node_against_its_limit(given: Container, said: str) -> None:
