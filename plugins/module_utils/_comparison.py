@@ -112,6 +112,9 @@ def lines(described: Sequence[Mapping[str, Any]], current: str) -> list[str]:
 def _said(one: Mapping[str, Any], current: str) -> list[str]:
     if one["id"] == current:
         return ["the current release"]
+    if one["verdict"] == "rolled_back":
+        # Its record holds what ran in the end, which says nothing of what did not pass.
+        return ["did not pass; the release before it was put back"]
     said = [one["differs_said"] or "as the current one"]
     if one["verdict"] != "ok":
         return said

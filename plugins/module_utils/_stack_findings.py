@@ -133,8 +133,8 @@ def image(subject: Subject, container: Container, release: Release) -> Check:
     return subject.finding(
         "image",
         f"container {container.name} runs {_short(container.image_id)} ({container.image}), but "
-        f"release {release['id']} has {_short(wanted['image_id'])}: somebody changed it outside a "
-        "deploy; deploy again",
+        f"release {release['id']} has {_short(wanted['image_id'])}: a deploy is under way or was "
+        "cut off (playbooks/lock.yml tells), or somebody changed it outside a deploy; deploy again",
         **evidence,
     )
 

@@ -86,8 +86,8 @@ def version(subject: Subject, found: str, released: str) -> Check:
         "version",
         FAIL,
         f"{subject.title} answers version {shown}, but {released} is released",
-        "somebody changed it outside a deploy, or the deploy did not reach it; "
-        "deploy the released version again, or record the other one by deploying it",
+        "a deploy is under way or was cut off (playbooks/lock.yml tells), or somebody changed it "
+        "outside a deploy; deploy the version that is wanted, which ends what was begun",
         **evidence,
     )
 

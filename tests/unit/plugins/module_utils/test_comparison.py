@@ -106,3 +106,7 @@ def test_lines_say_what_a_rollback_lacks_and_stand_in_columns() -> None:
         "oldest      2 h ago  ok      alice  as the current one; not kept: .env",
     ]
     assert _comparison.lines([], "") == []
+    # Its record holds what ran in the end, which is the release before it.
+    broken = described("broken", verdict="rolled_back", differs_said="")
+    (line,) = _comparison.lines([broken], "new")
+    assert line.endswith("rolled_back  alice  did not pass; the release before it was put back")
