@@ -126,7 +126,7 @@ def test_variables_of_a_job_of_awx_are_its_own() -> None:
 def test_only_the_options_of_roles_that_are_named_are_looked_at(tmp_path: Path) -> None:
     for role in ("deploy", "stack"):
         (tmp_path / role / "meta").mkdir(parents=True)
-    spec = {"argument_specs": {"main": {"options": {"deploy_version": {}}}, "look": {}}}
+    spec: Any = {"argument_specs": {"main": {"options": {"deploy_version": {}}}, "look": {}}}
     (tmp_path / "deploy/meta/argument_specs.yml").write_text(yaml.safe_dump(spec))
     assert _extra_variables.unread(["deploy_version", "target"], tmp_path) == []
 
