@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from . import _gate, _gate_files, _gate_secrets
+from . import _gate, _gate_files, _gate_secrets, _variable_names
 
 _VAULT, _SCRIPT = "$ANSIBLE_VAULT;", "#!"
 _LATER = ("{{", "__ansible_vault")
@@ -22,14 +21,6 @@ _YAML = (".yml", ".yaml", ".json")
 # An inventory of hosts is INI or YAML without a suffix, too.
 _HOSTS = ("", ".ini")
 _VARIABLES = ("group_vars", "host_vars")
-# Variables of a role that the role itself sets, and what AWX hands on from the job before.
-_OWN = (
-    "carrental_outcome",
-    "carrental_result",
-    "carrental_operation",
-    "carrental_operation_id",
-    "carrental_services_enabled",
-)
 
 
 def files(sources: Iterable[str]) -> list[str]:
@@ -89,11 +80,9 @@ def names(
 ) -> list[_gate.Finding]:
     """Return variables that look like ours and that nothing reads."""
     found = []
-    for name in sorted(given):
-        if name in known or name in _OWN or not name.startswith(tuple(prefixes)):
-            continue
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        fix = f"Did you mean {near[0]}?" if near else "Remove it, or correct its name."
+    for name in _variable_names.unread(given, known, prefixes):
+        near = _variable_names.nearest(name, known)
+        fix = f"Did you mean {near}?" if near else "Remove it, or correct its name."
         # A user's own variables may begin like ours; what is nearly one of ours is misspelt.
         level = _gate.ERROR if near else _gate.WARNING
         message = f"{name} is read by nothing."

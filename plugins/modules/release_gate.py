@@ -103,7 +103,7 @@ options:
     type: dict
     default: {}
   prefixes:
-    description: How variables of this collection begin.
+    description: How variables of the roles begin, beside V(carrental_) and V(operation_).
     type: list
     elements: str
     default: []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -44,8 +45,12 @@ PLAY = """
 def run(folder: Path, domain: str, left_out: str = "[]") -> tuple[int, str]:
     play = folder / "play.yml"
     play.write_text(PLAY.format(python=sys.executable, domain=domain, left_out=left_out))
+    return playbook(folder, "-i", "localhost,", "-c", "local", str(play))
+
+
+def playbook(folder: Path, *argv: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(play)],
+        [sys.executable, "-m", "ansible", "playbook", *argv],
         cwd=REPO,
         env={
             **os.environ,
@@ -101,3 +106,26 @@ def test_the_summary_warns_of_nothing_that_is_there(tmp_path: Path) -> None:
     assert (
         "carrental_domain: a.com" in (tmp_path / "mine/group_vars/carrental/main.yml").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"init_host": "127.0.0.1"},
+            "Refuse a server that does not answer: deploy@127.0.0.1 port 1 cannot be reached:",
+        ),
+        ({"init_host": "localhost"}, "deploy@localhost port 1 cannot be reached:"),
+        ({"init_host": "a.com", "init_name": "localhost"}, "init_name is localhost, which"),
+    ],
+)
+def test_this_machine_may_be_the_server(tmp_path: Path, given: dict[str, str], says: str) -> None:
+    """The summary is that of the controller, not that of a server of the same name."""
+    settings = {"init_port": 1, "init_dir": str(tmp_path / "mine"), **given}
+    code, output = playbook(tmp_path, "playbooks/init.yml", "-e", json.dumps(settings))
+    assert code == 2, output
+    summary = output.partition("Summary init: refused")[2]
+    assert "localhost: init refused: " in summary, output
+    assert says in summary
+    assert "next: Mend what it says and run the same command again" in summary
+    assert not (tmp_path / "mine").exists()

@@ -122,3 +122,23 @@ def test_endpoint_of_a_service_that_there_is_not_is_refused(tmp_path: Path) -> N
     answer = health(tmp_path, "-e", json.dumps({"health_endpoints": {"rediss": {"host": "x"}}}))
     assert answer.code == 2, answer.output
     assert "rediss has role=(missing)" in answer.report["headline"], answer.output
+
+
+def test_a_misspelt_extra_variable_is_refused_before_anything_is_begun(tmp_path: Path) -> None:
+    argv = ("-e", "restore_form=a1b2", "-e", "restore_confirm=carrental")
+    answer = health(tmp_path, *argv, name="restore")
+    assert answer.code == 2, answer.output
+    assert (answer.report["verdict"], answer.report["headline"]) == (
+        "refused",
+        "Refuse a misspelt variable: restore_form is read by nothing. Did you mean restore_from? "
+        "Nothing was changed.",
+    )
+    assert "Take the lock" not in answer.output
+
+
+def test_variables_of_ones_own_are_no_misspelt_ones(tmp_path: Path) -> None:
+    given = ("-e", "_health_ticket=OPS-1", "-e", "health_depth=deap")
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/box.yml").write_text("health_depht: quick\n")
+    answer = health(tmp_path, *given)
+    assert answer.report["headline"].startswith("value of health_depth must"), answer.output

@@ -38,6 +38,12 @@ def test_argument_specs_tell_the_defaults_that_are_in_force(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_argument_specs_replace_no_key_of_another(role: str) -> None:
+    """Ansible takes a key that stands in place of a merged one for a duplicate, and warns."""
+    assert "<<:" not in (REPO / f"roles/{role}/meta/argument_specs.yml").read_text()
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_that_is_not_the_stack_depends_on_it(role: str) -> None:
     dependencies = load(f"roles/{role}/meta/main.yml")["dependencies"]
     assert dependencies == ([] if role == "stack" else [{"role": "carrental.ops.stack"}])
