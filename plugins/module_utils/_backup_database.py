@@ -82,6 +82,11 @@ SELECT json_build_object('head', (
   WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL
   ORDER BY started_at DESC, migration_name DESC LIMIT 1));
 """
+_MIGRATIONS = """
+SELECT to_json(migration_name) FROM public._prisma_migrations
+ WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL ORDER BY started_at, migration_name;
+"""
+_HAS_MIGRATIONS = "SELECT to_json(to_regclass('public._prisma_migrations') IS NOT NULL);"
 # What belongs to an extension comes with the extension, and is not dumped.
 _TABLES = """
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -251,6 +256,12 @@ class Session:
         (found,) = self.ask(_FACTS)
         head = self.ask(_MIGRATION)[0]["head"] if found.pop("has_migrations") else ""
         return {**found, "migrations_head": head or ""}
+
+    def migrations(self) -> tuple[str, ...] | None:
+        """Return the migrations that were applied, oldest first; nothing without their table."""
+        if self.ask(_HAS_MIGRATIONS) != [True]:
+            return None
+        return tuple(str(name) for name in self.ask(_MIGRATIONS))
 
     def count(self) -> dict[str, int]:
         """Return the rows of each table as they are now."""

@@ -418,11 +418,8 @@ def prove(backup: Backup, source: Source | None, operation: Operation) -> Outcom
             f"{backup.name.file} is an archive, and pg_restore runs in the container of the "
             "database, which does not run. Nothing was changed."
         )
-    try:
+    with _backup_verify.distrusting(backup):
         proof = _backup_verify.verify(backup, restore_command(source) if source else [])
-    except _backup_verify.DamageError as error:
-        _backups.distrust(backup, str(error))
-        raise
     now = _backups.stamp(datetime.now(timezone.utc))
     manifest = backup.manifest or Manifest(
         id=backup.id,
@@ -454,11 +451,8 @@ def _compared(backup: Backup) -> Outcome:
             f"{file} is encrypted and has no manifest, so there is nothing to compare it with; "
             "restore it with its private key to see what it holds. Nothing was changed."
         )
-    try:
+    with _backup_verify.distrusting(backup):
         _backup_verify.require_checksum(backup)
-    except _backup_verify.DamageError as error:
-        _backups.distrust(backup, str(error))
-        raise
     if not backup.verified:
         raise BackupError(
             f"{file} has the sha256 of when it was made, and that is no proof of it: it is "

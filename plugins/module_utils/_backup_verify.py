@@ -18,7 +18,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -112,6 +112,31 @@ def require_checksum(backup: _backups.Backup) -> str:
             f"{backup.manifest.sha256[:12]}... when it was made."
         )
     return digest
+
+
+def damage(error: BaseException) -> DamageError | None:
+    """Return the damage that an error tells of, itself or as its cause."""
+    for one in (error, error.__cause__):
+        if isinstance(one, DamageError):
+            return one
+    return None
+
+
+@contextmanager
+def distrusting(backup: _backups.Backup, *, marks: bool = True) -> Iterator[None]:
+    """Mark a backup in which damage is found meanwhile, so that nobody relies on it any more.
+
+    :param marks: without it nothing is written, as check mode wants it.
+    """
+    try:
+        yield
+    except _backups.BackupError as error:
+        found = damage(error)
+        if found and marks:
+            # What was found is worth more than the reason why it could not be noted.
+            with suppress(OSError):
+                _backups.distrust(backup, str(found))
+        raise
 
 
 def pieces(backup: _backups.Backup, restore: Sequence[str]) -> Iterator[bytes]:

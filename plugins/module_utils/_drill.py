@@ -239,14 +239,12 @@ def _try(
         operation,
     )
     began = time.monotonic()
-    with _restore_source.readable(backup, wish.identity, wish.directory) as plain:
+    with (
+        _backup_verify.distrusting(backup),
+        _restore_source.readable(backup, wish.identity, wish.directory) as plain,
+    ):
         operation.step("read the backup")
-        try:
-            proof = restore.read(plain)
-        except _restore.RestoreError as error:
-            if isinstance(error.__cause__, _backup_verify.DamageError):
-                _backups.distrust(backup, str(error.__cause__))
-            raise
+        proof = restore.read(plain)
         with server.session() as session:
             session.begin(lock_timeout=10)
             facts = {**session.facts(), "database": {}}

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from . import (
     _backup_verify,
     _backups,
     _gap,
+    _releases,
     _restore_load,
+    _restore_migrations,
     _restore_names,
     _restore_source,
     _restore_sql,
@@ -54,9 +57,18 @@ _ROWS = "SELECT json_build_object('rows', count(*)) FROM {}.{};"
 class RestoreError(BackupError):
     """A restore that did not come about; the text is a whole sentence."""
 
-    def __init__(self, message: str, *, rolled_back: bool = False) -> None:
+    def __init__(
+        self, message: str, *, rolled_back: bool = False, damaged: str = "", instead: str = ""
+    ) -> None:
+        """Say what happened.
+
+        :param damaged: the backup in which damage was found.
+        :param instead: the newest other one to rely on.
+        """
         super().__init__(message)
         self.rolled_back = rolled_back
+        self.damaged = damaged
+        self.instead = instead
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,8 @@ class Wish:
     directory: str
     backup: str
     project: str = ""
+    # Where the records of releases are. Empty: nobody compares the migrations with theirs.
+    state_dir: str = ""
     identity: str = ""
     jobs: int = 0
     other_server: bool = False
@@ -93,6 +107,7 @@ class Report:
     actions: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     kept: list[dict[str, Any]] = field(default_factory=list)
+    migrations: dict[str, Any] = field(default_factory=lambda: _restore_migrations.Gap().as_dict())
     before: dict[str, int] = field(default_factory=dict)
     after: dict[str, int] = field(default_factory=dict)
 
@@ -140,14 +155,16 @@ class Restore:
 
     # Looking.
 
-    def plan(self) -> Report:
+    def plan(self, *, marks: bool = False) -> Report:
         """Look at everything, and change nothing.
 
+        :param marks: a backup that is damaged is marked as such.
         :raises BackupError: it would be refused.
         """
         backup = _restore_source.pick(self.wish.directory, self.wish.backup)
         found = self.server.find(self._database)
-        proof = self._read_for_plan(backup)
+        with self._distrusting(backup, marks=marks):
+            proof = self._read_for_plan(backup)
         facts = self._facts(found)
         loaded = found.ready(self._sha256(backup, proof)) is not None
         self.judge(backup, proof, facts, loaded=loaded)
@@ -171,6 +188,7 @@ class Restore:
     ) -> None:
         report = self.report
         report.live = found.live is not None
+        held = None
         if found.unverified and found.live and found.live.mark:
             report.resume = "swapped"
             swapped = found.live.mark.backup
@@ -189,6 +207,7 @@ class Restore:
             with self.server.session(self._database) as session:
                 session.begin(lock_timeout=10)
                 report.before = session.count()
+                held = session.migrations()
             users = self.server.sessions(self._database)
             report.lines.append(
                 f"{len(users)} sessions of {self._database} are ended at the swap: "
@@ -205,8 +224,35 @@ class Restore:
             report.lines += _restore_sql.differences(
                 backup.manifest.database, facts.get("database") or {}
             )
+        head = backup.manifest.migrations_head if backup.manifest else ""
+        self._tell_migrations(lambda releases: _restore_migrations.foresee(releases, held, head))
         report.lines.append("the database is away for about a second, whatever its size")
         report.kept = _kept(found)
+
+    def _tell_migrations(
+        self, compared: Callable[[list[_releases.Release]], _restore_migrations.Gap]
+    ) -> None:
+        """Say how the migrations differ from those of the release that runs."""
+        if not self.wish.state_dir:
+            return
+        try:
+            gap = compared(_releases.load(self.wish.state_dir))
+        except _releases.ReleaseError as error:
+            self.report.lines.append(f"its migrations are not compared with the release: {error}")
+            return
+        self.report.migrations = gap.as_dict()
+        self.report.lines += gap.lines()
+
+    def _migrations(self, name: str) -> tuple[str, ...] | None:
+        """Return the migrations of a database; nothing where nobody can tell."""
+        if not name:
+            return None
+        try:
+            with self.server.session(name) as session:
+                return session.migrations()
+        except (BackupError, DockerError):
+            # The restore is over: it does not fail for want of a line.
+            return None
 
     def _facts(self, found: _restore_names.Found) -> dict[str, Any]:
         """Return what a manifest would say of the live database, or of the server alone."""
@@ -380,7 +426,10 @@ class Restore:
                 f"is settled now. {_called(backup)} was not restored: run the same command again "
                 "for that."
             )
-        with _restore_source.readable(backup, self.wish.identity, self.wish.directory) as plain:
+        with (
+            self._distrusting(backup, marks=True),
+            _restore_source.readable(backup, self.wish.identity, self.wish.directory) as plain,
+        ):
             operation.step("read the backup")
             proof = self.read(plain)
             sha256 = self._sha256(backup, proof)
@@ -445,6 +494,35 @@ class Restore:
             f"ALTER DATABASE {_restore_sql.name(self._database)} ALLOW_CONNECTIONS true;"
         )
         self.report.actions.append(repair.said)
+
+    @contextmanager
+    def _distrusting(self, backup: Backup, *, marks: bool) -> Iterator[None]:
+        """Say of a damaged backup which one there is instead.
+
+        :param marks: mark it, so that nobody relies on it any more.
+        :raises RestoreError: it is damaged.
+        """
+        try:
+            with _backup_verify.distrusting(backup, marks=marks):
+                yield
+        except BackupError as error:
+            if _backup_verify.damage(error) is None:
+                raise
+            text = str(error)
+            if not isinstance(error, RestoreError):
+                text += f" {self._database} is not restored. Nothing was changed."
+            known = backup.manifest.database if backup.manifest else {}
+            raise RestoreError(
+                text,
+                # A dump without a manifest has nothing to mark, and nobody relies on it.
+                damaged=_called(backup) if backup.manifest else "",
+                instead=_restore_source.instead(
+                    self.wish.directory,
+                    backup,
+                    self.wish.backup,
+                    str(known.get("name") or self._database),
+                ),
+            ) from error
 
     def read(self, backup: Backup) -> _backup_verify.Proof:
         """Read a backup to its end.
@@ -685,6 +763,10 @@ class Restore:
 
     def _done(self, mark: _restore_names.Mark) -> Report:
         report = self.report
+        live, restored = self._migrations(mark.previous), self._migrations(self._database)
+        self._tell_migrations(
+            lambda releases: _restore_migrations.compare(releases, live, restored)
+        )
         report.previous = "" if self._dropped_as_empty(mark.previous) else mark.previous
         report.rows = report.rows or mark.rows
         report.kept = _kept(self.server.find(self._database))

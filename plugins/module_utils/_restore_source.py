@@ -62,6 +62,24 @@ def pick(directory: str, wanted: str) -> Backup:
     return Backup(wanted, called, status.st_size)
 
 
+def instead(directory: str, damaged: Backup, wanted: str, database: str) -> str:
+    """Return the id of the newest other backup to rely on; empty: there is none.
+
+    :param damaged: in place of which it is. A dump of somewhere else has no substitute here.
+    :param wanted: what was asked for. Where that is ``before=TIME``, nothing later will do.
+    """
+    if os.path.realpath(os.path.dirname(damaged.path)) != os.path.realpath(directory):
+        return ""
+    others = [
+        one for one in _backups.listing(directory) if one.path != damaged.path and not one.put_aside
+    ]
+    if wanted.startswith("before="):
+        limit = _backups.moment(wanted.removeprefix("before="))
+        others = [one for one in others if one.at < limit]
+    newest = _backups.newest_verified(others, database)
+    return newest.id if newest else ""
+
+
 def room(directory: str) -> int:
     """Return the bytes that a file system has for this user."""
     try:
@@ -100,6 +118,7 @@ def readable(backup: Backup, identity: str, directory: str) -> Iterator[Backup]:
     """Give a backup that can be read; of an encrypted one, a copy that is gone in the end.
 
     :param identity: file with the private key. It is read by the program that decrypts.
+    :raises DamageError: it is not what was encrypted.
     :raises BackupError: it cannot be decrypted.
     """
     if not backup.name.encryption:
@@ -111,8 +130,7 @@ def readable(backup: Backup, identity: str, directory: str) -> Iterator[Backup]:
             f"{file} is encrypted; name the file with the private key (restore_identity). "
             "Nothing was changed."
         )
-    if backup.manifest and _backup_verify.sha256(backup.path) != backup.manifest.sha256:
-        raise BackupError(f"{file} is damaged: its sha256 is not that of its manifest.")
+    _backup_verify.require_checksum(backup)
     if room(directory) < backup.bytes * _DECRYPTED:
         raise BackupError(
             f"{file} cannot be decrypted: that takes {backup.bytes // 2**20} MB in {directory}, "

@@ -80,8 +80,9 @@ options:
     default: ""
   max_age:
     description:
-      - Seconds. The newest verified backup of this database is taken when it is younger; nothing is
-        made then. V(0) makes one in any case.
+      - Seconds. The newest verified backup of this database is taken when it is younger and its file
+        still has the sha256 of its manifest; nothing is made then. One that has another is marked as
+        damaged, and a new one is made. V(0) makes one in any case.
     type: int
     default: 0
   allow_empty:
@@ -166,6 +167,11 @@ empty:
   returned: when the database has no table
   type: str
   sample: "shop in shop-db-1 has no table: a backup of it holds nothing; check carrental_database."
+damaged:
+  description: Why the backup that is young enough was not taken. Empty where it was, or there is none.
+  returned: with O(state=present)
+  type: str
+  sample: "car_rental_backup_20261125_020000.dump is damaged: its sha256 is 1b4f0e98…"
 numbers:
   description: Seconds that the steps took.
   returned: when something was done
@@ -192,6 +198,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _backup_database,
     _backup_metrics,
     _backup_run,
+    _backup_verify,
     _backups,
     _docker,
     _engine,
@@ -216,27 +223,44 @@ def source(run: _operation_module.OperationModule) -> _backup_database.Source:
     return found
 
 
-def young_enough(run: _operation_module.OperationModule) -> _backups.Backup | None:
-    """Return the backup that makes a new one needless."""
+def young_enough(
+    run: _operation_module.OperationModule,
+) -> tuple[_backups.Backup | None, str]:
+    """Return the backup that makes a new one needless, or why the one that is young does not.
+
+    What is relied on may have changed on the disk since it was proved.
+    """
     if run.params["max_age"] <= 0:
-        return None
+        return None, ""
     backups = _backups.listing(run.params["directory"])
     newest = _backups.newest_verified(backups, run.params["database"])
-    return newest if newest and 0 <= newest.age() <= run.params["max_age"] else None
+    if newest is None or not 0 <= newest.age() <= run.params["max_age"]:
+        return None, ""
+    try:
+        with (
+            run.operation("backup", changes=False),
+            _backup_verify.distrusting(newest, marks=not run.module.check_mode),
+        ):
+            _backup_verify.require_checksum(newest)
+    except _backup_verify.DamageError as error:
+        return None, str(error)
+    return newest, ""
 
 
 def present(run: _operation_module.OperationModule) -> dict[str, Any]:
     """Make a backup, where one is needed."""
-    newest = young_enough(run)
+    newest, damaged = young_enough(run)
     if newest:
-        return {"changed": False, **_backup_run.as_result(_backup_run.Outcome(newest))}
+        result = _backup_run.as_result(_backup_run.Outcome(newest))
+        return {"changed": False, "damaged": "", **result}
     wish = _backup_arguments.wish(run.params)
     if run.module.check_mode:
         planned = _backup_run.plan(source(run), wish)
-        return {"changed": True, **_backup_arguments.planned(planned, run.params["database"])}
+        result = _backup_arguments.planned(planned, run.params["database"])
+        return {"changed": True, "damaged": damaged, **result}
     with run.operation("backup") as operation:
         outcome = _backup_run.make(source(run), wish, operation)
-    return {"changed": True, **_backup_run.as_result(outcome)}
+    return {"changed": True, "damaged": damaged, **_backup_run.as_result(outcome)}
 
 
 def verified(run: _operation_module.OperationModule) -> dict[str, Any]:

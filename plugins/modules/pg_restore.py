@@ -42,9 +42,11 @@ options:
       - V(restored) restores.
       - V(loaded) does all that takes long, and stops before the swap. V(restored) of the same backup
         goes on from there.
+      - V(planned) looks at everything as check mode does, and changes nothing but the manifest of a
+        backup that is damaged, which nobody relies on from then on. In check mode that stays too.
       - V(previous_dropped) drops what restores kept.
     type: str
-    choices: [restored, loaded, previous_dropped]
+    choices: [restored, loaded, planned, previous_dropped]
     default: restored
   backup:
     description:
@@ -53,7 +55,7 @@ options:
     type: str
     default: latest
   confirm:
-    description: The name of the database, typed by the operator. Not needed in check mode.
+    description: The name of the database, typed by the operator. Not needed for a plan.
     type: str
     default: ""
   drop:
@@ -144,7 +146,7 @@ resume:
   type: str
   sample: ""
 live:
-  description: In check mode, whether there is a live database.
+  description: In a plan, whether there is a live database.
   returned: success
   type: bool
   sample: true
@@ -159,6 +161,20 @@ kept:
   type: list
   elements: dict
   sample: [{name: carrental_before_20261125_093000, size_bytes: 9000000, live_before: true}]
+migrations:
+  description:
+    - How the migrations differ from those of the release that runs. C(lacking) are those that a
+      deploy of C(version) applies, C(gone) those that only the live database had, C(unknown) those
+      that neither has. After a restore by what the restored database says, in a plan by the manifest.
+    - Empty where no release is recorded or where there are no migrations.
+  returned: success
+  type: dict
+  sample:
+    release: 20261123T215350Z-2e2e585
+    version: 2e2e585eb17bf081e2aeb370d6bab51cafc30108
+    lacking: [20261120090000_add_note]
+    gone: []
+    unknown: []
 tables:
   description: How many tables were counted in the restored database.
   returned: success
@@ -194,6 +210,16 @@ rolled_back:
   returned: failure
   type: bool
   sample: false
+damaged:
+  description: The backup in which damage was found. Empty where that is not the reason.
+  returned: failure
+  type: str
+  sample: car_rental_backup_20261125_020000
+instead:
+  description: The newest other backup to rely on. Empty where there is none.
+  returned: failure
+  type: str
+  sample: car_rental_backup_20261124_020000
 """
 
 from typing import Any
@@ -249,6 +275,7 @@ def work(
         directory=params["directory"],
         backup=params["backup"],
         project=params["project"],
+        state_dir=params["state_dir"] or "",
         identity=params["identity"] or "",
         jobs=params["jobs"],
         other_server=params["other_server"],
@@ -257,11 +284,12 @@ def work(
         verify_timeout=params["verify_timeout"],
     )
     restore = _restore.Restore(engine, server, wish, operation, application)
+    looks = check or params["state"] == "planned"
     swap = params["state"] == "restored"
-    report = restore.plan() if check else restore.run(swap=swap)
-    result = {"changed": True, **report.as_dict()}
+    report = restore.plan(marks=not check) if looks else restore.run(swap=swap)
+    result = {"changed": check or not looks, **report.as_dict()}
     before, after = result.pop("before"), result.pop("after")
-    if check and run.module._diff:
+    if looks and run.module._diff:
         result["diff"] = {"before": before, "after": after}
     return result
 
@@ -274,7 +302,7 @@ def main() -> None:
             **_operation_module.OPERATION_OPTIONS,
             "state": {
                 "type": "str",
-                "choices": ["restored", "loaded", "previous_dropped"],
+                "choices": ["restored", "loaded", "planned", "previous_dropped"],
                 "default": "restored",
             },
             "backup": {"type": "str", "default": "latest"},
@@ -297,17 +325,19 @@ def main() -> None:
         supports_check_mode=True,
     )
     run = _operation_module.OperationModule(module)
-    if not module.check_mode and run.params["confirm"] != run.params["database"]:
+    plans = module.check_mode or run.params["state"] == "planned"
+    if not plans and run.params["confirm"] != run.params["database"]:
         run.fail(
             f"This replaces the database {run.params['database']}, so its name has to be typed: add "
             f"-e restore_confirm={run.params['database']}. Nothing was changed."
         )
     result: dict[str, Any] = {}
     try:
-        with run.operation("restore") as operation:
+        with run.operation("restore", changes=run.params["state"] != "planned") as operation:
             result = work(run, operation)
     except _EXPECTED as error:
-        run.fail(str(error), rolled_back=getattr(error, "rolled_back", False))
+        told = {"rolled_back": False, "damaged": "", "instead": ""}
+        run.fail(str(error), **{key: getattr(error, key, none) for key, none in told.items()})
     run.exit(result)
 
 

@@ -199,6 +199,24 @@ def test_deploy_has_a_backup_from_before_its_migrations() -> None:
 
 
 @proof
+def test_a_young_backup_that_was_damaged_is_not_taken() -> None:
+    first = playbook("backup").result["backup"]
+    file = f"{BACKUPS}/{manifests()[first]['file']}"
+    on_server("sh", "-c", f"printf XXXX | dd of={file} bs=1 seek=400 conv=notrunc")
+    try:
+        run = playbook("backup", backup_max_age=3600)
+        assert (run.code, run.result["verdict"]) == (0, "ok"), run.output
+        assert run.result["backup"] != first
+        assert "is damaged: its sha256 is" in manifests()[first]["damage"]
+        assert manifests()[first]["verified"] == {}
+        # What is whole is taken.
+        again = playbook("backup", backup_max_age=3600)
+        assert again.result["backup"] == run.result["backup"], again.output
+    finally:
+        on_server("sh", "-c", f"rm -f {file} {file}.json {file}.sha256")
+
+
+@proof
 def test_table_that_stays_locked_is_told() -> None:
     before = files()
     with held("LOCK TABLE bookings"):

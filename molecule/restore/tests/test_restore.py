@@ -25,6 +25,7 @@ from support import (
     fetch,
     on_server,
     playbook,
+    release,
     sql,
     stop_at,
     tree,
@@ -368,6 +369,60 @@ def test_the_database_comes_back_when_the_application_says_no() -> None:
     assert oid() == before
     assert fetch(HEALTH)[0] == 200
     assert [name for name in databases() if "_failed_" in name]
+
+
+@pytest.fixture
+def behind() -> Iterator[tuple[str, str]]:
+    """A backup from before the last migration, as far as the table of migrations tells."""
+    sql("CREATE TABLE aside AS SELECT * FROM _prisma_migrations ORDER BY started_at DESC LIMIT 1")
+    back = "INSERT INTO _prisma_migrations SELECT * FROM aside ON CONFLICT DO NOTHING"
+    last = sql("SELECT migration_name FROM aside")
+    sql("DELETE FROM _prisma_migrations m USING aside a WHERE m.id = a.id")
+    try:
+        made = playbook("backup")
+        sql(back)
+        assert made.code == 0, made.output
+        yield str(made.result["backup"]), last
+    finally:
+        # The backup has the table that it is put back from.
+        sql(back)
+        sql("DROP TABLE aside")
+
+
+@proof
+def test_a_backup_from_before_a_migration_says_what_it_lacks(behind: tuple[str, str]) -> None:
+    backup, last = behind
+    plan = restore(backup, "--check")
+    assert plan.code == 0, plan.output
+    assert any(f"it lacks the migration {last}" in line for line in plan.result["lines"])
+    run = restore(backup)
+    assert run.code == 0, run.output
+    assert f"the application lacks {last}" in run.result["headline"]
+    assert any(f"it lacks the migration {last}" in line for line in run.result["lines"])
+    version = release("v1")
+    assert run.result["next"].startswith(f"playbooks/deploy.yml -e deploy_version={version};")
+
+
+@proof
+def test_a_damaged_backup_is_marked_and_another_one_is_named() -> None:
+    good, bad = (str(playbook("backup").result["backup"]) for _time in range(2))
+    folder = "/opt/carrental/backups"
+    name = on_server("sh", "-c", f"cd {folder} && ls {bad}.* | grep -v -e json -e sha256").strip()
+    file = f"{folder}/{name}"
+    on_server("sh", "-c", f"cp -p {file} /root/whole && cp -p {file}.json /root/whole.json")
+    try:
+        on_server("sh", "-c", f"printf XXXX | dd of={file} bs=1 seek=400 conv=notrunc")
+        following = f"playbooks/restore.yml -e restore_from={good} -e restore_confirm=carrental"
+        plan = restore("latest", "--check")
+        assert (plan.result["verdict"], plan.result["next"]) == ("refused", following), plan.output
+        # Check mode leaves no trace.
+        assert json.loads(on_server("cat", f"{file}.json"))["damage"] == ""
+        run = restore("latest")
+        assert (run.result["verdict"], run.result["next"]) == ("refused", following), run.output
+        assert "is damaged: its sha256 is" in json.loads(on_server("cat", f"{file}.json"))["damage"]
+        assert restore("latest", "--check").result["backup"] == good
+    finally:
+        on_server("sh", "-c", f"mv /root/whole {file} && mv /root/whole.json {file}.json")
 
 
 @proof
