@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from . import _gate, _gate_files, _gate_secrets, _variable_names
+from . import _gate, _gate_files, _gate_git, _gate_secrets, _variable_names
 
 _VAULT, _SCRIPT = "$ANSIBLE_VAULT;", "#!"
 _LATER = ("{{", "__ansible_vault")
@@ -127,6 +127,11 @@ def located(found: Iterable[_gate.Finding], texts: Mapping[str, str]) -> list[_g
     return result
 
 
+def _is_local(path: str) -> bool:
+    folder, name = os.path.split(os.path.abspath(path))
+    return _gate_git.ignored(folder, name)
+
+
 def look(
     sources: Sequence[str],
     given: Mapping[str, Any],
@@ -141,13 +146,16 @@ def look(
     :param prefixes: how variables of this collection begin.
     :param directory: what files are told relative to; empty for that of the process.
     """
-    texts = {shown(path, directory): _gate_files.text(path) for path in files(sources)}
+    paths = {shown(path, directory): path for path in files(sources)}
+    texts = {file: _gate_files.text(path) for file, path in paths.items()}
     # What our roles hide is secret, and what they do not is none: the name of a credential, say.
     public = {
         name
         for name, option in known.items()
         if not option.get("no_log") and option.get("type") != "dict"
     }
-    found = [one for file, text in texts.items() for one in secrets(text, file, public)]
+    # A secret that Git ignores is in no commit, and is no merge's.
+    told = {file: text for file, text in texts.items() if not _is_local(paths[file])}
+    found = [one for file, text in told.items() for one in secrets(text, file, public)]
     found += located([*names(given, known, prefixes), *types(given, known)], texts)
     return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,16 @@ def test_what_has_no_file_belongs_to_one_of_the_repository(tmp_path: Path) -> No
     assert _gate_look.anchor(params("src", **given)) == "a.yml"
     assert _gate_look.anchor(params("", **given)) == "inventory/hosts.yml"
     assert _gate_look.anchor(params("")) == "inventory"
+
+
+def test_a_secret_that_git_ignores_is_in_no_commit(checkout: Path) -> None:
+    folder = checkout / "inventory"
+    folder.mkdir()
+    (folder / "hosts.yml").write_text("all: {hosts: {one: {DB_PASSWORD: Zaeg7queiquo}}}")
+    asked = params("", inventory=[str(folder)], directory=str(checkout))
+    (found,) = _gate_look.look(asked).found
+    assert found.file == "inventory/hosts.yml"
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+    assert len(_gate_look.look(asked).found) == 1
+    (checkout / ".gitignore").write_text("hosts.yml\n")
+    assert _gate_look.look(asked).found == []
