@@ -129,7 +129,8 @@ _FILE = "monitoring-proof.prom"
 _PAUSE = 1.0
 # How long the alerts of a proof before this may still fire, and how long after it Alertmanager tells
 # of their end (group_interval of their route).
-_OVER, _TOLD = 120.0, 10.0
+_OVER = 120.0
+_TOLD = 10.0
 
 
 def container(engine: _engine.Engine, projects: list[str], service: str) -> _docker.Container:
