@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,16 +128,6 @@ def test_only_the_options_of_roles_that_are_named_are_looked_at(tmp_path: Path) 
     spec: Any = {"argument_specs": {"main": {"options": {"deploy_version": {}}}, "look": {}}}
     (tmp_path / "deploy/meta/argument_specs.yml").write_text(yaml.safe_dump(spec))
     assert _extra_variables.unread(["deploy_version", "target"], tmp_path) == []
-
-
-def test_it_costs_nothing_to_speak_of() -> None:
-    given = ["restore_from", "restore_confirm", "deploy_version", "carrental_report_dir"]
-    took = []
-    for _ in range(3):
-        began = time.process_time()
-        _extra_variables.unread(given)
-        took.append(time.process_time() - began)
-    assert min(took) < 0.1
 
 
 def test_only_extra_variables_are_looked_at(
