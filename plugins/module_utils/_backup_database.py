@@ -76,12 +76,6 @@ SELECT json_build_object(
   'has_migrations', to_regclass('public._prisma_migrations') IS NOT NULL)
 FROM pg_database d WHERE d.datname = current_database();
 """
-_MIGRATION = """
-SELECT json_build_object('head', (
-  SELECT migration_name FROM public._prisma_migrations
-  WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL
-  ORDER BY started_at DESC, migration_name DESC LIMIT 1));
-"""
 _MIGRATIONS = """
 SELECT to_json(migration_name) FROM public._prisma_migrations
  WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL ORDER BY started_at, migration_name;
@@ -254,13 +248,14 @@ class Session:
     def facts(self) -> dict[str, Any]:
         """Return what a manifest says of the database."""
         (found,) = self.ask(_FACTS)
-        head = self.ask(_MIGRATION)[0]["head"] if found.pop("has_migrations") else ""
-        return {**found, "migrations_head": head or ""}
+        applied = self._applied() if found.pop("has_migrations") else ()
+        return {**found, "migrations_head": applied[-1] if applied else ""}
 
     def migrations(self) -> tuple[str, ...] | None:
         """Return the migrations that were applied, oldest first; nothing without their table."""
-        if self.ask(_HAS_MIGRATIONS) != [True]:
-            return None
+        return self._applied() if self.ask(_HAS_MIGRATIONS) == [True] else None
+
+    def _applied(self) -> tuple[str, ...]:
         return tuple(str(name) for name in self.ask(_MIGRATIONS))
 
     def count(self) -> dict[str, int]:

@@ -101,7 +101,7 @@ def check_stack(request: Request) -> Health:
     releases, release_checks = _past(request)
     release = next(iter(_releases.good(releases)), None)
     release_checks += _release_findings.look(docker, releases) if not running.down else []
-    if release and release.get("config"):
+    if with_host and release and release.get("config"):
         source = request.project.source
         release_checks += _release_findings.edited(release, source, request.state_dir)
     masker = _masker(request, running, services)
