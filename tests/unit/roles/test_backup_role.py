@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[3]
+from local_play import ansible_playbook
+
 PLAY = [
     {
         "hosts": "localhost",
@@ -65,16 +64,7 @@ def test_it_looks_again_until_the_backup_is_made(tmp_path: Path) -> None:
     play = tmp_path / "play.yml"
     play.write_text(json.dumps(PLAY))
     (tmp_path / "looked.py").write_text(CALLBACK)
-    done = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(play)],
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-            "ANSIBLE_CALLBACK_PLUGINS": str(tmp_path),
-        },
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = ansible_playbook(
+        *("-i", "localhost,", "-c", "local", str(play)), ANSIBLE_CALLBACK_PLUGINS=str(tmp_path)
     )
     assert done.returncode == 0, done.stdout

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from local_play import REPO, ansible_playbook
 
-REPO = Path(__file__).resolve().parents[3]
 PLAY = """
 - hosts: localhost
   gather_facts: false
@@ -49,21 +47,7 @@ def run(folder: Path, domain: str, left_out: str = "[]") -> tuple[int, str]:
 
 
 def playbook(folder: Path, *argv: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", *argv],
-        cwd=REPO,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_FORCE_COLOR": "0",
-            "PWD": str(folder),
-        },
-        text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    done = ansible_playbook(*argv, PWD=str(folder))
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_play import REPO, ansible_playbook
 
-REPO = Path(__file__).resolve().parents[3]
 TASKS = REPO / "roles/restore/tasks"
 NONE: dict[str, Any] = {"release": "", "version": "", "lacking": [], "gone": [], "unknown": []}
 LACKS = {**NONE, "release": "20261126T120000Z-v3", "version": "v3", "lacking": ["m3"]}
@@ -37,17 +35,7 @@ def outcome(folder: Path, tasks: list[dict[str, Any]], **known: Any) -> dict[str
     play.write_text(
         json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": tasks}])
     )
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "ansible", "playbook"),
-            *("-i", "localhost,", "-c", "local", str(play)),
-        ],
-        env={**os.environ, "ANSIBLE_CONFIG": str(REPO / "ansible.cfg")},
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ansible_playbook("-i", "localhost,", "-c", "local", str(play))
     assert done.returncode == 0, done.stdout
     found: dict[str, Any] = json.loads(written.read_text())
     return found

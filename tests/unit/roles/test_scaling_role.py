@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from local_play import ansible_playbook
 
-REPO = Path(__file__).resolve().parents[3]
 PLAY = """
 - hosts: localhost
   gather_facts: false
@@ -37,22 +34,9 @@ def test_what_comes_next(tmp_path: Path, changed: bool, argv: list[str], told: s
     empty: dict[str, list[str]] = {"actions": [], "notes": [], "pending": []}
     done = {**empty, "changed": changed, "sizes": {}, "measured": {}}
     given = {"__scaling_done": done, "__scaling_began": "0"}
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local"),
-            *(str(tmp_path / "play.yml"), "-e", json.dumps(given), *argv),
-        ],
-        cwd=REPO,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_FORCE_COLOR": "0",
-        },
-        text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
+    run = ansible_playbook(
+        *("-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")),
+        *("-e", json.dumps(given), *argv),
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert f"next is {told}" in run.stdout

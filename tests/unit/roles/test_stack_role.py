@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REPO = Path(__file__).resolve().parents[3]
+from local_play import ansible_playbook
 
 
 @dataclass(frozen=True)
@@ -29,21 +27,7 @@ def health(tmp_path: Path, *argv: str, name: str = "health") -> Answer:
     host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     host |= {"carrental_root": str(tmp_path), "carrental_report_dir": str(tmp_path / "re ports")}
     inventory.write_text(json.dumps({"carrental": {"hosts": {"box": host}}}))
-    ansible = [sys.executable, "-m", "ansible", "playbook"]
-    done = subprocess.run(
-        [*ansible, "-i", str(inventory), f"playbooks/{name}.yml", *argv],
-        cwd=REPO,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPO / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_FORCE_COLOR": "0",
-        },
-        text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    done = ansible_playbook("-i", str(inventory), f"playbooks/{name}.yml", *argv)
     report = tmp_path / "re ports" / f"{name}-box.json"
     return Answer(
         done.returncode,
