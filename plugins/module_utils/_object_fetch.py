@@ -26,7 +26,8 @@ from ._object_entry import (
 from ._object_parts import make_etag
 from ._s3_wire import Answer, Wire, WireError, read_into
 
-_BUFFER = 1024 * 1024
+# Stays in a processor's cache while it is summed twice and written.
+_BUFFER = 256 * 1024
 # Below this a file that was begun is not gone on with: it is faster to begin again.
 _RESUME = 8 * 1024 * 1024
 _MISSING = ("NoSuchKey", "404")

