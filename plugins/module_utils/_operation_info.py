@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -45,6 +46,15 @@ def is_active(holder: dict[str, Any]) -> bool:
     """Return whether something works for an operation, or may: its controller was heard of."""
     works = holder["running"] or holder["processes"] or holder["left"]
     return bool(works or holder["heartbeat_age"] < holder["ttl"])
+
+
+def switching(state_dir: str) -> str:
+    """Return, in words, the operation that is about to switch releases; empty where none is."""
+    with suppress(OSError):
+        for one in holders(state_dir):
+            if _operation_rules.rule(one["kind"]).switches and is_active(one):
+                return str(one["says"])
+    return ""
 
 
 def last_operations(

@@ -20,19 +20,21 @@ class Rule:
     stops_shared: bool = False
     # Not begun during a freeze.
     freezes: bool = False
+    # While it is at work, what runs may be another release than the recorded one.
+    switches: bool = False
     # Kinds that it may end when it is given their id.
     ends: tuple[str, ...] = ()
 
 
 RULES = {
-    "deploy": Rule(freezes=True),
+    "deploy": Rule(freezes=True, switches=True),
     "scale": Rule(freezes=True),
     "tune": Rule(freezes=True),
-    "rollback": Rule(ends=("deploy",)),
+    "rollback": Rule(ends=("deploy",), switches=True),
     "backup": Rule(shared=True),
     "drill": Rule(shared=True),
     "restore": Rule(stops_shared=True),
-    "recover": Rule(stops_shared=True),
+    "recover": Rule(stops_shared=True, switches=True),
     "prune": Rule(stops_shared=True),
 }
 _KIND = re.compile(r"[a-z][a-z_]*")

@@ -22,6 +22,7 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
     _containers,
     _host,
     _http,
+    _operation_info,
     _proxy_probe,
     _release_findings,
     _releases,
@@ -68,6 +69,9 @@ class Request:
     version: str = ""
     # Where backups lie; empty leaves them out.
     backup_dir: str = ""
+    # An operation that switches releases now excuses that another runs than is recorded. Not
+    # for that operation itself.
+    excuse_switch: bool = False
 
 
 @dataclass
@@ -130,6 +134,8 @@ def check_stack(request: Request) -> Health:
         if request.state_dir:
             checks += _scaling_state.cut_off(request.state_dir)
             checks += _balancer.left_out(request.state_dir)
+    if request.excuse_switch and request.state_dir:
+        checks = _stack_findings.excused(checks, _operation_info.switching(request.state_dir))
     checks += _stack_findings.engine(running) + (release_checks if with_host else [])
     checks.sort(key=partial(_order, names))
     grouped = [*names, *(container.name for container in running.others)]

@@ -143,6 +143,25 @@ def _short(image_id: str) -> str:
     return image_id.partition(":")[2][:12] or image_id
 
 
+def excused(checks: list[Check], switching: str) -> list[Check]:
+    """Take another release than the recorded one for what it is while one is switched to.
+
+    :param switching: the operation that does it, in words; empty where none does.
+    """
+    if not switching:
+        return checks
+    return [
+        replace(
+            check,
+            status=WARN,
+            detail=f"{switching}. What it switches to is recorded at its end; ask again then",
+        )
+        if check.name.endswith((".version", ".image")) and check.status in (FAIL, WARN)
+        else check
+        for check in checks
+    ]
+
+
 def engine(running: Running) -> list[Check]:
     """A line for Docker when it does not run; that it does is seen by everything else."""
     if not running.down:

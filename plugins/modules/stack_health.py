@@ -96,6 +96,13 @@ options:
         O(thresholds.backup_age_h) is a warning, and so is none on a server that is older itself.
     type: path
     default: ""
+  excuse_switch:
+    description:
+      - Whether it is a warning alone that another release runs than the recorded one while a deploy,
+        a rollback or a recovery is at work. For whoever looks from outside; in that operation itself
+        it would hide what the operation has to see.
+    type: bool
+    default: false
   disk_paths:
     description:
       - Further paths whose file systems are looked at. C(/), the directories of Docker and of the
@@ -345,6 +352,7 @@ def main() -> None:
             "bucket": {"type": "str", "default": "carrental"},
             "state_dir": {"type": "path"},
             "backup_dir": {"type": "path", "default": ""},
+            "excuse_switch": {"type": "bool", "default": False},
             "disk_paths": {"type": "list", "elements": "path", "default": []},
             "thresholds": {"type": "dict", "default": {}, "options": threshold_options()},
         },
@@ -370,6 +378,7 @@ def main() -> None:
                 params["bucket"],
                 params["docker_socket"],
                 backup_dir=params["backup_dir"],
+                excuse_switch=params["excuse_switch"],
             )
         )
     except InputError as error:

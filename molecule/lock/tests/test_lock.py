@@ -18,6 +18,7 @@ from support import (
     Run,
     Started,
     eventually,
+    fetch,
     go_on,
     on_server,
     playbook,
@@ -128,6 +129,27 @@ def test_a_killed_controller_leaves_a_task_that_keeps_others_out() -> None:
     last = journal(dead["id"])[-1]
     assert (last["event"], last["verdict"], last["who"]) == ("taken over", "unknown", "bert")
     assert lock() == {}
+
+
+def test_health_beside_a_release_names_it_and_wakes_nobody() -> None:
+    with stop_at("record"):
+        controller = Started("deploy", deploy_version=release("v2"), operation_who="anna")
+        wait_stopped("record", controller)
+        # Another version than the recorded one answers.
+        assert json.loads(fetch("/api/v1/health")[1])["version"] == release("v2")
+        beside = playbook("health")
+        assert (beside.code, beside.result["verdict"]) == (0, "warn"), beside.output
+        assert f"{lock()['id']} by anna" in beside.output
+        go_on()
+        done = controller.wait()
+    assert (done.code, done.result["verdict"]) == (0, "ok"), done.output
+    # With nothing at work it is what it is.
+    on_server("sh", "-c", f"rm {STATE}/releases/{done.result['release']}.json")
+    alone = playbook("health")
+    assert alone.code != 0
+    failed = [one["name"] for one in alone.result["checks"] if one["status"] == "fail"]
+    assert "api.version" in failed, alone.output
+    assert deploy("v2").code == 0
 
 
 @proof

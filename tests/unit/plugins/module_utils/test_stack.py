@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _container_names,
+    _operation,
     _running,
     _services,
     _stack_findings,
@@ -199,6 +200,30 @@ def test_another_image_than_released(world: World) -> None:
         "a deploy is under way or was cut off (playbooks/lock.yml tells), or somebody changed it "
         "outside a deploy; deploy again"
     ]
+
+
+def test_a_switch_at_work_excuses_what_is_not_recorded_yet(world: World) -> None:
+    world.release("1.0", OTHER_IMAGE)
+    state = str(world.folder / "ops")
+    begun = _operation.acquire(state, _operation.Request("deploy", who="anna"))
+    inside, outside = world.check(), world.check(excuse_switch=True)
+    assert inside.failed == ["api.version"]
+    assert (outside.verdict, outside.failed) == ("warn", [])
+    assert all(f"deploy {begun.id} by anna has the lock" in line for line in outside.lines)
+    assert all("recorded at its end; ask again then" in line for line in outside.lines)
+
+
+def test_an_operation_that_switches_nothing_excuses_nothing(world: World) -> None:
+    world.release("1.0")
+    _operation.acquire(str(world.folder / "ops"), _operation.Request("tune"))
+    assert world.check(excuse_switch=True).failed == ["api.version"]
+
+
+def test_a_deploy_that_died_excuses_nothing(world: World) -> None:
+    world.release("1.0")
+    _operation.acquire(str(world.folder / "ops"), _operation.Request("deploy", ttl=0.001))
+    time.sleep(0.2)
+    assert world.check(excuse_switch=True).failed == ["api.version"]
 
 
 def test_a_record_that_cannot_be_read_is_told_with_the_host(world: World) -> None:
