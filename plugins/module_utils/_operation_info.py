@@ -49,11 +49,11 @@ def is_active(holder: dict[str, Any]) -> bool:
 
 
 def switching(state_dir: str) -> str:
-    """Return, in words, the operation that is about to switch releases; empty where none is."""
+    """Return which operation is about to switch releases, and whose; empty where none is."""
     with suppress(OSError):
         for one in holders(state_dir):
             if _operation_rules.rule(one["kind"]).switches and is_active(one):
-                return str(one["says"])
+                return f"{one['kind']} {one['id']}" + (f" by {one['who']}" if one["who"] else "")
     return ""
 
 

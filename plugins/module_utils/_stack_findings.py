@@ -146,7 +146,7 @@ def _short(image_id: str) -> str:
 def excused(checks: list[Check], switching: str) -> list[Check]:
     """Take another release than the recorded one for what it is while one is switched to.
 
-    :param switching: the operation that does it, in words; empty where none does.
+    :param switching: the operation that does it, and whose it is; empty where none does.
     """
     if not switching:
         return checks
@@ -154,7 +154,7 @@ def excused(checks: list[Check], switching: str) -> list[Check]:
         replace(
             check,
             status=WARN,
-            detail=f"{switching}. What it switches to is recorded at its end; ask again then",
+            detail=f"{switching} is at work, and records at its end what runs then; ask again then",
         )
         if check.name.endswith((".version", ".image")) and check.status in (FAIL, WARN)
         else check
