@@ -143,7 +143,7 @@ proof: images ## The exhaustive tier; resumes; rm -r .build/proof to start over
 	echo "make proof: all passed"
 
 .PHONY: bench
-bench: setup ## Measure; BENCH=health (default), peers, deploy, data, objects or tuning, into .build/bench
+bench: images ## Measure; BENCH=health (default), peers, deploy, data, objects or tuning, into .build/bench
 	@PYTHONPATH=molecule/shared python3 tests/bench/$(BENCH).py
 
 .PHONY: awx

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What backups cost: the runbook's pg_dump | gzip, and ours, on the same database in one run.
 
-On the server of the tests, whose database is filled to at least 750 MB first. Ratios mean
+On the server of the tests, reset and with its database filled to at least 750 MB first. Ratios mean
 something on any machine; seconds only on this one. Ends with 1 when something that must hold
 does not. The environment chooses:
 
     BENCH_MB      size of the database, 750 unless told
     BENCH_PARTS   of backup and restore: some of the parts, separated by commas
-    BENCH_KEEP    1 leaves the database as it is for the next run
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ import data_backup
 import data_fill
 import data_restore
 import results
+import state
+from support import playbook
 
 MEGABYTES = int(os.environ.get("BENCH_MB", "750"))
 PARTS: dict[str, Callable[[], Part]]
@@ -131,12 +132,14 @@ PARTS = {"backup": backup, "restore": restore}
 def main() -> int:
     """Fill, measure, judge."""
     chosen = os.environ.get("BENCH_PARTS", ",".join(PARTS)).split(",")
+    state.ensure("v1")
+    # They bring the programs whose engine is measured without Ansible.
+    for name in ("backup", "drill"):
+        run = playbook(name)
+        if run.code != 0:
+            sys.exit(f"bench: {name}.yml ended with {run.code}:\n{run.output}")
     size = data_fill.fill(MEGABYTES)
-    try:
-        parts = [PARTS[name]() for name in chosen]
-    finally:
-        if os.environ.get("BENCH_KEEP") != "1":
-            data_fill.empty()
+    parts = [PARTS[name]() for name in chosen]
     lines = [f"database of {size / 1e6:.0f} MB"]
     for part in parts:
         lines += ["", *part.lines, *(f"WRONG: {one}" for one in part.wrong)]

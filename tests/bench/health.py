@@ -10,7 +10,6 @@ printed beside them, and what the script claims beside what is true.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -19,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import results
+import state
+from support import INSTANCE, INVENTORY
 
-REPO = Path(__file__).resolve().parents[2]
-INSTANCE = os.environ.get("DEMO_INSTANCE", "demo")
 ROUNDS = 5
 
 # The five probes of the runbook's section 2.2, as an operator on the server runs them.
@@ -41,7 +40,7 @@ def timed(argv: list[str], stdin: str | None = None) -> tuple[float, str]:
     started = time.monotonic()
     done = subprocess.run(
         argv,
-        cwd=REPO,
+        cwd=results.REPO,
         input=stdin,
         text=True,
         stdout=subprocess.PIPE,
@@ -54,7 +53,7 @@ def timed(argv: list[str], stdin: str | None = None) -> tuple[float, str]:
 
 
 def main() -> None:
-    inventory = {"demo": "inventories/demo", "test": "molecule/inventory"}[INSTANCE]
+    state.ensure("v1")
     script, playbook, module, answers, claims = [], [], [], 0, ""
     with TemporaryDirectory() as reports:
         for _ in range(ROUNDS):
@@ -64,7 +63,7 @@ def main() -> None:
             script.append(seconds)
             seconds, _ = timed(
                 [
-                    *("ansible-playbook", "-i", inventory, "playbooks/health.yml"),
+                    *("ansible-playbook", "-i", INVENTORY, "playbooks/health.yml"),
                     *("-e", f"carrental_report_dir={reports}"),
                 ]
             )

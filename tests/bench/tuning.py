@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 import results
+import state
 from support import on_server, playbook, sql
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -50,7 +51,7 @@ def settings() -> dict[str, str]:
 
 
 def main() -> None:
-    sql(f"DROP DATABASE IF EXISTS {DATABASE}")
+    state.ensure("v1")
     sql(f"CREATE DATABASE {DATABASE}")
     before: list[float] = []
     after: list[float] = []
