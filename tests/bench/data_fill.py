@@ -11,9 +11,11 @@ SELECT g AS id, md5(g::text) AS ref,
        jsonb_build_object('car', g % 500, 'city', (ARRAY['Paris', 'Rome', 'Oslo'])[1 + g % 3],
                           'note', repeat(md5((g * 7)::text), 3)) AS body,
        timestamptz '2026-11-01' - g * interval '1 min' AS at
-  FROM generate_series(1, 1000000) g
+  FROM generate_series(1, {rows}) g
 """
-# One million bookings have more than 300 MB with their index; a scale of pgbench has 15 MB.
+# One million bookings, which there are at most, have more than 300 MB with their index; a scale
+# of pgbench has 15 MB.
+_ROWS = 1_000_000
 _MB_OF_ROWS = 300
 _MB_OF_SCALE = 15
 
@@ -28,7 +30,7 @@ def fill(megabytes: int) -> int:
             *("-s", str(scale), "carrental"),
         )
         sql("DROP TABLE IF EXISTS bench_bookings")
-        sql(_BOOKINGS)
+        sql(_BOOKINGS.format(rows=min(_ROWS, _ROWS * megabytes // _MB_OF_ROWS)))
         sql("ALTER TABLE bench_bookings ADD PRIMARY KEY (id)")
         sql("CHECKPOINT")
     size = _size()
