@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-from calendar import timegm
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
@@ -136,8 +135,9 @@ def parse_page(page: bytes, login: _object_store.Login) -> tuple[list[list[Any]]
     for item in _CONTENTS.findall(text):
         found = {name: html.unescape(value) for name, value in _FIELD.findall(item)}
         key = unquote_plus(found["Key"]) if quoted else found["Key"]
-        moment = datetime.strptime(found["LastModified"][:19], "%Y-%m-%dT%H:%M:%S")
-        mtime = timegm(moment.timetuple())
+        # strptime takes longer for it than all else does for a row.
+        moment = datetime.fromisoformat(f"{found['LastModified'][:19]}+00:00")
+        mtime = int(moment.timestamp())
         rows.append([key, int(found["Size"]), found.get("ETag", "").strip('"'), mtime])
     if "<IsTruncated>true</IsTruncated>" not in text:
         return rows, ""

@@ -26,18 +26,17 @@ def sort(rows: Iterable[list[Any]], folder: str, name: str) -> str:
     path = os.path.join(folder, name)
     runs: list[str] = []
     iterator = iter(rows)
-    while run := list(itertools.islice(iterator, _RUN)):
-        run.sort(key=_first)
+    while len(run := sorted(itertools.islice(iterator, _RUN), key=_first)) == _RUN:
         runs.append(f"{path}.{len(runs)}")
         with open(runs[-1], "w", encoding="ascii") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in run)
-        del run
     with ExitStack() as opened, open(path, "w", encoding="ascii") as stream:
         sources = [read(one) for one in runs]
         for source in sources:
             opened.callback(source.close)
         last = None
-        for row in heapq.merge(*sources, key=_first):
+        # What is left over, and mostly that is all of it, need not go over the disk.
+        for row in heapq.merge(*sources, run, key=_first):
             # Listed twice: a store that was changed while it was listed.
             if row[0] != last:
                 stream.write(json.dumps(row) + "\n")
