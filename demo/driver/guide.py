@@ -34,9 +34,12 @@ def next_steps(instance: Instance) -> None:
         "  . .venv/bin/activate",
         f"  {play} deploy.yml -e deploy_version={named('v2').version} --check --diff",
         f"  {play} deploy.yml -e deploy_version={named('v2').version}",
+        f"  {play} playbooks/rollback.yml -e rollback_to=previous",
+        f"  {play} playbooks/backup.yml",
+        f"  {play} playbooks/status.yml",
         f"  {stop} stop redis && {play} playbooks/health.yml; {stop} start redis",
         f"  {stop} pause postgres && {play} playbooks/health.yml; {stop} unpause postgres",
         "  python3 demo/demo.py releases      the releases there are, good and broken",
-        "  make demo-clean                    remove all of it",
+        "  make demo-clean                    remove all of it, and other clones' demos with it",
     ):
         say(line)

@@ -425,9 +425,13 @@ def lines(results: Sequence[Result]) -> list[str]:
     """Return what an operator has to see besides a refusal, with one line for what is well."""
     told = [one.line for one in results if one.check.status in (WARN, FAIL) and not one.blocks]
     well = [one.check.name for one in results if one.check.status == OK]
-    left = [one.check.name for one in results if one.check.status == NOT_RUN]
+    left: dict[str, list[str]] = {}
+    for one in results:
+        if one.check.status == NOT_RUN:
+            left.setdefault(one.check.detail, []).append(one.check.name)
     if well:
-        besides = f" (not run: {', '.join(left)})" if left else ""
+        said = "; ".join(f"{', '.join(names)}, for {why}" for why, names in left.items())
+        besides = f" (not run: {said})" if left else ""
         told.append(f"[OK] preflight: {', '.join(well)}{besides}")
     return told
 

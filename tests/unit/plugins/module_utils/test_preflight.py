@@ -284,13 +284,16 @@ def test_lines_are_short_where_all_is_well() -> None:
     found = [
         _preflight.says("health", OK, "a"),
         _preflight.says("space", OK, "b"),
-        _preflight.says("ci", NOT_RUN, "c", "not set"),
+        _preflight.says("database", NOT_RUN, "d", "nothing runs here yet"),
+        _preflight.says("outside", NOT_RUN, "o", "nothing runs here yet"),
+        _preflight.says("ci", NOT_RUN, "c", "it is not set"),
         _preflight.says("memory", WARN, "d", "e"),
         _preflight.says("proxy", FAIL, "in the refusal"),
     ]
     assert _preflight.lines(found) == [
         "[WARN] d: e",
-        "[OK] preflight: health, space (not run: ci)",
+        "[OK] preflight: health, space (not run: database, outside, for nothing runs here yet; ci, "
+        "for it is not set)",
     ]
 
 
