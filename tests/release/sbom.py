@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from cyclonedx.model import HashType
+from cyclonedx.contrib.hash.factories import HashTypeFactory
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.license import LicenseExpression
@@ -61,7 +61,7 @@ def main() -> None:
         version=galaxy["version"],
         purl=collection(f"{galaxy['namespace']}.{galaxy['name']}", galaxy["version"]),
         licenses=[LicenseExpression(galaxy["license"][0])],
-        hashes=[HashType.from_hashlib_alg("sha256", digest)],
+        hashes=[HashTypeFactory().from_hashlib_alg("sha256", digest)],
         type=ComponentType.LIBRARY,
     )
     components = needed(tree, galaxy)
