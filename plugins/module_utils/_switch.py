@@ -432,7 +432,7 @@ class Switch:
         wanted = {name: _rollout.addresses(own) for name, own in seats.items()}
         for name, found in wanted.items():
             if not found or "" in found:
-                raise SwitchError(f"{name} has no address to lead to", "", [name])
+                raise SwitchError(self._nowhere(name, seats[name]), "", [name])
         for proxy in self.proxies:
             pins = self._pins_of_others(proxy, wanted)
             for name, found in wanted.items():
@@ -444,6 +444,16 @@ class Switch:
             self.proofs[name].led = found
         names = [one.name for own in seats.values() for one in own]
         self.story.actions.append(f"led {', '.join(seats)} to {', '.join(names)}")
+
+    def _nowhere(self, name: str, seats: tuple[Seat, ...]) -> str:
+        """Return why there is nobody to lead to: who ended has no address."""
+        lost = {one.id for one in seats if not one.address}
+        ended = [
+            f"{one.name} {self._ending(one)}"
+            for one in [*self._regulars(name), *self._surges(name)]
+            if one.id in lost
+        ]
+        return "; ".join(ended) or f"{name} has no address to lead to"
 
     def _prove(self, name: str, found: frozenset[str]) -> None:
         """See an answer of the release through the proxy, and that it came from these addresses."""

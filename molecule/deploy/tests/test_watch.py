@@ -52,6 +52,10 @@ def test_a_leak_is_found_within_three_samples() -> None:
     print(f"customers saw {running.result.ends}")
     assert run.code != 0
     headline = run.result["headline"]
+    # It takes its memory by the clock: a switch that lasts sees the end of it before the watch.
+    if "Switching to the release" in headline:
+        assert "was killed for its memory" in headline
+        return
     assert re.search(r"the memory of container \S+ grew|lack of memory", headline), headline
     after = re.search(r"Seen after ([\d.]+) s, in sample \d+ of 13", headline)
     assert after, headline
