@@ -12,7 +12,7 @@ from typing import Any
 
 from . import (
     _compose,
-    _environment_masking,
+    _failed_container,
     _gap,
     _http,
     _plan,
@@ -256,7 +256,11 @@ class Rollout:
         if before:
             state += f"{' and '.join(before)} run as before. "
         state += "".join(self._who_serves(name) for name in replaced)
-        report = [line for one in switch.story.failed for line in self._evidence(one)]
+        report = [
+            line
+            for one in switch.story.failed
+            for line in _failed_container.lines(self.engine, self.project.name, one)
+        ]
         sentence = str(error).rstrip(".")
         return {
             "failed": True,
@@ -266,15 +270,6 @@ class Rollout:
             "state": state.strip(),
             "report": report,
         }
-
-    def _evidence(self, container: Container) -> list[str]:
-        """Return what an operator has to see of a container that failed, if it is still there."""
-        masker = _environment_masking.container_masker(container.environment, self.project.name)
-        try:
-            shown = _switch.evidence(self.engine, container)
-        except DockerError:
-            return [f"{container.name} is gone"]
-        return [masker.text(line) for line in _verification.report([shown], 20)]
 
     def _who_serves(self, name: str) -> str:
         """Return what serves a service whose own container was replaced already."""

@@ -388,9 +388,6 @@ class Switch:
         """Return why a container does not answer as the release should."""
         state = self._seat(name, container, True).state
         if state == _rollout.DEAD:
-            health = (container.state.get("Health") or {}).get("Status", "")
-            if container.running and health == "unhealthy":
-                return f"{container.name} is unhealthy"
             return f"{container.name} {self._ending(container)}"
         if state == _rollout.STARTING:
             return f"{container.name} is not healthy yet"
@@ -402,7 +399,10 @@ class Switch:
         return f"{container.name} directly: {wrong}" if wrong else ""
 
     def _ending(self, container: Container) -> str:
-        """Return how a container ended; its state forgets that with the next start."""
+        """Return how a container came to serve no more; the next start makes its state forget."""
+        health = (container.state.get("Health") or {}).get("Status", "")
+        if container.running and health == "unhealthy":
+            return "is unhealthy"
         events = self.engine.endings(container.id)
         restarts = int(container.raw.get("RestartCount") or 0)
         again = f", {restarts + 1} times" if restarts else ""
@@ -417,9 +417,11 @@ class Switch:
         for name, look in looks.items():
             dead = [one for one in look.surge if one.state == _rollout.DEAD]
             found = {one.id: one for one in self._surges(name)}
-            self.story.failed += [found[one.id] for one in dead if one.id in found]
-            who = ", ".join(one.name for one in dead) or f"the second container of {name}"
-            raise SwitchError(f"{who} answered, and ended since", "", [name])
+            lost = [found[one.id] for one in dead if one.id in found]
+            self.story.failed += lost
+            told = [f"{one.name} answered before, and {self._ending(one)}" for one in lost]
+            gone = f"the second container of {name} answered before, and is gone"
+            raise SwitchError("; ".join(told) or gone, "", [name])
 
     def _lead_to_surge(self, looks: Mapping[str, Look]) -> None:
         self._lead({name: look.helpers for name, look in looks.items()})
@@ -604,9 +606,3 @@ def unfinished(engine: Engine, project: str, table: _service_table.Table) -> set
     if pinned:
         found |= {one.service for one in engine.services(project) if pinned & set(names_of(one))}
     return found
-
-
-def evidence(engine: Engine, container: Container) -> dict[str, Any]:
-    """Return what an operator has to see of a container that failed."""
-    fresh = engine.inspect(container.id)
-    return _verification.shown(fresh, engine.log(fresh, 20))

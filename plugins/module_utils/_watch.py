@@ -43,7 +43,8 @@ class Limits:
     p95_seconds: float = 0.5
     p95_factor: float = 2.0
     memory_percent: float = 95.0
-    memory_full_in: float = 5.0
+    # So long does it take to lead customers back.
+    memory_full_in: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Outcome:
 
     verdict: str
     problems: list[str]
+    at_fault: list[str]
     doubts: list[str]
     report: list[str]
     numbers: dict[str, dict[str, Any]]
@@ -370,7 +372,7 @@ class Watch:
     names: _metrics.Names
     planned: int
     notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, list[str]] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0
     blind: int = 0
@@ -382,8 +384,9 @@ class Watch:
         self.second = second
         self.looks += 1
         for name, course in self.courses.items():
-            if name in looks:
-                self.problems += course.add(second, looks[name], self.names)
+            found = course.add(second, looks[name], self.names) if name in looks else []
+            if found:
+                self.problems.setdefault(name, []).extend(found)
         if sampled or self.problems:
             self.samples.append(
                 {
@@ -402,13 +405,16 @@ class Watch:
 
     def outcome(self) -> Outcome:
         """Return the verdict and what it rests on."""
-        ended = list(self.problems)
-        problems = ended or [one for course in self.courses.values() for one in course.final()]
+        by_service = self.problems or {
+            name: found for name, course in self.courses.items() if (found := course.final())
+        }
+        problems = [one for found in by_service.values() for one in found]
         doubts = [] if problems else self._doubts()
         verdict = FAILED if problems else INCONCLUSIVE if doubts else OK
         return Outcome(
             verdict=verdict,
             problems=problems,
+            at_fault=list(by_service),
             doubts=doubts,
             report=[*doubts, *(course.line() for course in self.courses.values()), *self._notes()],
             numbers={name: course.numbers() for name, course in self.courses.items()},

@@ -114,9 +114,10 @@ options:
       memory_full_in:
         description: >-
           A container that grew for five seconds without a pause, is above 75 percent of its memory limit,
-          and reaches it within as many seconds, is a failure. V(0) leaves that out.
+          and reaches it within as many seconds, is a failure: so long does it take to lead customers back
+          before it is killed. V(0) leaves that out.
         type: float
-        default: 5
+        default: 15
   metrics:
     description: What the application calls its metrics.
     type: dict
@@ -191,6 +192,12 @@ problems:
     - >-
       api answered 98 of 196 requests (50.0 %) with 5xx between second 15 and 20; the limit is 20.0 %,
       and 0.0 % was usual before
+at_fault:
+  description: The services against which RV(problems) speaks, by their names in compose.
+  returned: success
+  type: list
+  elements: str
+  sample: [api]
 doubts:
   description: Why too little was seen to judge. Empty unless the watch is inconclusive.
   returned: success
@@ -198,7 +205,10 @@ doubts:
   elements: str
   sample: ["api answered 3 requests in 60 s, and fewer than 20 say nothing about a release"]
 report:
-  description: What was seen, as lines for an operator.
+  description:
+    - What was seen, as lines for an operator. With the verdict V(failed) also how the containers of
+      RV(at_fault) are, and the last lines that they printed.
+    - A way back replaces them. With O(state_dir) their last 20,000 lines stay in the file that is named here.
   returned: success
   type: list
   elements: str
@@ -250,6 +260,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.carrental.ops.plugins.module_utils import (
     _docker,
     _engine,
+    _failed_container,
     _metrics,
     _operation,
     _operation_module,
@@ -329,6 +340,28 @@ def watch(params: dict[str, Any]) -> _watch.Outcome:
     return run.outcome()
 
 
+def evidence(params: dict[str, Any], services: list[str]) -> list[str]:
+    """Return what is to be seen of the containers of some services, and where their logs are."""
+    if not services:
+        return []
+    engine = _engine.Engine(_ENGINE_TIMEOUT)
+    try:
+        containers = engine.services(params["project"])
+    except _docker.DockerError as error:
+        # What was found must not be hidden by it.
+        return [f"the containers of {', '.join(services)} could not be looked at: {error}"]
+    found = []
+    for one in containers:
+        if one.service not in services:
+            continue
+        found += _failed_container.lines(engine, params["project"], one)
+        if params["state_dir"]:
+            found.append(
+                _failed_container.keep_log(engine, params["project"], one, params["state_dir"])
+            )
+    return found
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -359,6 +392,7 @@ def main() -> None:
                 "changed": False,
                 "verdict": _watch.INCONCLUSIVE,
                 "problems": [],
+                "at_fault": [],
                 "doubts": [why],
                 "report": [],
                 "numbers": {},
@@ -372,6 +406,7 @@ def main() -> None:
         with run.operation("release_watch", changes=False) as operation:
             operation.step(f"watch {', '.join(run.params['watched'])}")
             outcome = watch(run.params)
+            outcome.report.extend(evidence(run.params, outcome.at_fault))
     except (_docker.DockerError, _operation.OperationError) as error:
         run.fail(str(error))
     run.exit({"changed": False, **vars(outcome)})

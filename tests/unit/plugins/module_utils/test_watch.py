@@ -207,6 +207,7 @@ def test_a_container_that_breaks_ends_it_at_once(changes: dict[str, Any], says: 
     found = watch.outcome()
     assert found.verdict == "failed"
     assert says in found.problems[0]
+    assert found.at_fault == ["api"]
     assert found.msg.endswith("Seen after 1.0 s, in sample 2 of 13.")
 
 
@@ -241,13 +242,20 @@ def memory(values: Mapping[float, float]) -> tuple[float, list[str]]:
 
 
 def test_a_leak_is_found_before_it_is_killed() -> None:
-    # 16 MiB a second into 256 MiB, as the leaking release of the demo.
+    # 16 MiB a second into 256 MiB.
     second, found = memory({float(n): 0.2 + n / 16 for n in range(13)})
     assert second == 9.0
     assert found == [
         "api: the memory of container api grew from 115 MiB to 195 MiB within 5 s without a "
         "pause; at 256 MiB, in 4 s, it is killed"
     ]
+
+
+def test_a_slow_leak_leaves_the_time_to_lead_customers_back() -> None:
+    # 4 MiB a second, as the leaking release of the demo.
+    second, found = memory({float(n): 0.25 + n / 64 for n in range(48)})
+    assert second == 33.0
+    assert found[0].endswith("without a pause; at 256 MiB, in 15 s, it is killed")
 
 
 @pytest.mark.parametrize(
