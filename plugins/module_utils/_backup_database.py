@@ -22,7 +22,7 @@ from typing import Any
 
 from . import _exec_stream, _operation, _operation_rules
 from ._backups import BackupError
-from ._docker import Container, Docker
+from ._docker import Container
 from ._engine import Engine
 
 # Neither a limit of the database nor one of the role may end a backup half-way.
@@ -124,7 +124,7 @@ class DatabaseError(BackupError):
 class Source:
     """A database, the container it lives in, and who asks it."""
 
-    docker: Docker
+    docker: Engine
     container: Container
     user: str
     database: str

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This module util is private to the collection; it may change at any time.
-"""Run pg_dump in the server's container and write what comes to a file.
+"""Run pg_dump of the server's image and write what comes to a file.
+
+A large database is dumped by a container beside the server's. A small one is dumped in there, for
+it is done before another container has started, and so is one that does not let the other in.
 
 No shell stands between: the server is process 1 of its container, and takes a child of a shell
 that died for one of its own. When such a child is ended by a signal, the server thinks that it
@@ -11,16 +14,21 @@ crashed, and cuts all connections (seen with PostgreSQL 16).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from . import _backup_codec, _exec_stream
+from . import _backup_beside, _backup_codec, _exec_stream
 from ._backup_database import DatabaseError, Source, explain
 from ._backups import BackupError
+from ._docker import DockerError
 
 _SAY_EVERY = 15.0
+# Measured: another container needs half a second, in which so much is dumped.
+_BESIDE_FROM = 100_000_000
+_NOT_LET_IN = re.compile(r"connection to server .* failed|could not open output file")
 # Without zstd, an archive is compressed by pg_dump alone: fast, and a little larger.
 _GZIP_IN_ARCHIVE = 1
 
@@ -80,21 +88,46 @@ def dump(
     snapshot: str,
     operation: str,
     lock_timeout: int,
+    size_bytes: int,
     say: Callable[[int, int], None],
 ) -> int:
     """Write a dump of the snapshot; return how many bytes pg_dump printed.
 
+    :param size_bytes: of the database, by which the place is chosen.
     :param say: told now and then how many bytes were read and written.
     :raises BackupError: pg_dump or what compresses failed, or the disk is full.
     """
     argv = ["pg_dump", *chosen.options, f"--snapshot={snapshot}", "--no-password"]
     argv += [f"--lock-wait-timeout={lock_timeout}s", "-U", source.user, "-d", source.database]
+    if size_bytes >= _BESIDE_FROM:
+        try:
+            beside = _backup_beside.Beside(source.docker, source, argv, operation)
+            return _written(beside, source, chosen, out, say)
+        except (DockerError, _NotLetInError):
+            # Its socket lets the superuser in whatever the network does.
+            out.seek(0)
+            out.truncate()
     stream = _exec_stream.Stream(
         source.docker,
         source.container.id,
         argv,
         source.environment(operation),
     )
+    return _written(stream, source, chosen, out, say)
+
+
+class _NotLetInError(Exception):
+    """The container beside the server could not connect to it, or not write."""
+
+
+def _written(
+    stream: _exec_stream.Stream | _backup_beside.Beside,
+    source: Source,
+    chosen: Way,
+    out: IO[bytes],
+    say: Callable[[int, int], None],
+) -> int:
+    """Write what pg_dump prints; return how many bytes that were."""
     read = _Counted(stream.output(), lambda length: say(length, out.tell()))
     try:
         chosen.write(read, out)
@@ -108,6 +141,9 @@ def dump(
         stream.close()
     if code != 0:
         said = stream.errors or f"pg_dump ended with {code} and gave no reason"
+        beside = isinstance(stream, _backup_beside.Beside)
+        if beside and not read.length and _NOT_LET_IN.search(said):
+            raise _NotLetInError
         raise DatabaseError(explain(said, source))
     return read.length
 

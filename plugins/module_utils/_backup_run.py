@@ -20,6 +20,7 @@ from datetime import datetime, timedelta, timezone
 from typing import IO, Any
 
 from . import (
+    _backup_beside,
     _backup_database,
     _backup_dump,
     _backup_encrypt,
@@ -151,6 +152,7 @@ def make(source: Source, wish: Wish, operation: Operation) -> Outcome:
                 snapshot=snapshot,
                 operation=label,
                 lock_timeout=wish.lock_timeout,
+                size_bytes=planned.size_bytes,
                 say=say,
             )
             os.fsync(out.fileno())
@@ -345,6 +347,7 @@ def sweep(source: Source, wish: Wish) -> list[str]:
         with suppress(FileNotFoundError):
             os.unlink(path)
             done.append(f"remove {os.path.basename(path)}, which has no backup")
+    done += [f"remove {name}" for name in _backup_beside.leftovers(source.docker, source)]
     if wish.state_dir:
         for operation in _backup_database.orphans(source, lambda: _alive(wish.state_dir)):
             done.append(f"end the database sessions of {operation}, which is over")

@@ -198,14 +198,18 @@ class Engine(Docker):
         """Remove a container, stopping it when it runs."""
         self._call("DELETE", f"/containers/{container}", {"force": "1", "v": "1"})
 
-    def remove_labelled(self, label: str, value: str) -> list[str]:
+    def remove_labelled(self, label: str, value: str, *, ended: bool = False) -> list[str]:
         """Remove the containers with this label that nobody waits for any more; return their names.
 
         Whoever calls it has made sure of that.
+
+        :param ended: leave alone what still runs, or is about to.
         """
         found = []
         for listed in self.containers():
             if (listed.get("Labels") or {}).get(label) != value:
+                continue
+            if ended and listed.get("State") not in ("exited", "dead"):
                 continue
             try:
                 self.remove(listed["Id"])

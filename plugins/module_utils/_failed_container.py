@@ -11,13 +11,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ansible_collections.carrental.ops.plugins.module_utils import (
-    _environment_masking,
-    _verification,
-    _whole_file,
-)
-from ansible_collections.carrental.ops.plugins.module_utils._docker import Container, DockerError
-from ansible_collections.carrental.ops.plugins.module_utils._engine import Engine
+from . import _environment_masking, _verification, _whole_file
+from ._docker import Container, DockerError
+from ._engine import Engine
 
 # Below the directory of what the operations remember.
 FOLDER = "logs"

@@ -5,22 +5,19 @@
 """Load a backup into an empty database, and stop at the first error.
 
 An archive is loaded by pg_restore with several jobs, which needs a file that it can seek in: it
-runs in a container of its own from the server's image, which sees the file and shares the network
-of the server. The server's container has a memory limit that was not made for it, and nothing is
-copied. SQL is read here and given to psql; it has to be whole, for psql takes the end of a file
-that was cut for the end of the data.
+runs beside the server's container, sees the file, and nothing is copied. SQL is read here and given
+to psql; it has to be whole, for psql takes the end of a file that was cut for the end of the data.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from . import _backup_database, _exec_stream, _one_off, _operation, _operation_rules, _watchdog
+from . import _backup_database, _beside, _exec_stream, _operation, _watchdog
 from ._backups import BackupError
 from ._engine import Engine
 
@@ -73,39 +70,18 @@ def archive(load: Load, path: str, count: int) -> None:
 
     :raises LoadError: pg_restore found an error, and stopped there.
     """
-    engine, container = load.engine, load.source.container
+    engine = load.engine
     name = f"{load.project or 'carrental'}-restore-{uuid.uuid4().hex[:8]}"
-    owner = os.stat(path)
-    environment = {
-        "PGUSER": load.source.user,
-        "PGPASSWORD": load.source.password,
-        "PGAPPNAME": load.application,
-        "PGOPTIONS": load.options(),
-        **(load.source.connection or {"PGHOST": "127.0.0.1"}),
-    }
-    labels = {LABEL: load.project}
-    if _operation_rules.kind_of(load.operation):
-        labels[_one_off.OPERATION] = load.operation
-    definition = {
-        "Image": container.image_id,
-        "Entrypoint": ["pg_restore"],
-        "Cmd": [
-            *("--exit-on-error", f"--jobs={count}", "--no-password"),
-            *(f"--dbname={load.database}", "/backup"),
-        ],
-        "User": f"{owner.st_uid}:{owner.st_gid}",
-        "Env": [f"{key}={value}" for key, value in environment.items()],
-        "Labels": labels,
-        "WorkingDir": "/",
-        "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": {
-            "NetworkMode": f"container:{container.id}",
-            "Binds": [f"{os.path.realpath(path)}:/backup:ro"],
-            "ReadonlyRootfs": True,
-            # The certificates by which a server elsewhere is trusted.
-            "VolumesFrom": [f"{container.id}:ro"] if load.source.elsewhere else [],
-        },
-    }
+    argv = ["pg_restore", "--exit-on-error", f"--jobs={count}", "--no-password"]
+    definition = _beside.definition(
+        load.source,
+        [*argv, f"--dbname={load.database}", _beside.FILE],
+        path,
+        environment={"PGAPPNAME": load.application, "PGOPTIONS": load.options()},
+        labels={LABEL: load.project},
+        operation=load.operation,
+        read_only=True,
+    )
     engine.create(name, definition)
     with _watchdog.guarded(engine, name):
         engine.start(name)

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from . import _compose, _endings, _http, _proxy, _rollout, _service_table, _verification
 from ._docker import Container, DockerError

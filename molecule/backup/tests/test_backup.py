@@ -41,8 +41,8 @@ def counted(database: str) -> dict[str, int]:
 
 
 def dumps_at_work() -> str:
-    """pg_dump in the container, and the sessions of our operations in the server."""
-    listed = on_server("docker", "top", "postgres", "-eo", "pid,args")
+    """pg_dump in any container, and the sessions of our operations in the server."""
+    listed = on_server("ps", "-eo", "pid,args")
     sessions = sql(
         "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'carrental-ops %'", "postgres"
     )
@@ -78,6 +78,26 @@ def pg_dump_that_waits() -> Iterator[None]:
             yield
     finally:
         eventually(lambda: sql("DROP SEQUENCE IF EXISTS waited_for") == "", "it is gone", 10)
+
+
+def beside() -> str:
+    """Containers in which a dump is made beside the server's."""
+    return on_server("docker", "ps", "-aq", "-f", "label=carrental.ops.dump")
+
+
+@pytest.fixture(params=["small", "large"])
+def size(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A small database is dumped in its own container, a large one beside it."""
+    if request.param == "large":
+        sql(
+            "CREATE TABLE large AS SELECT g, repeat(md5(g::text), 4) AS text "
+            "FROM generate_series(1, 800000) g"
+        )
+        assert int(sql("SELECT pg_database_size('carrental')")) > 100_000_000
+    try:
+        yield request.param
+    finally:
+        sql("DROP TABLE IF EXISTS large")
 
 
 @contextmanager
@@ -146,11 +166,12 @@ def test_check_mode_looks_and_leaves_no_trace() -> None:
 
 
 @proof
-def test_killed_pg_dump_is_no_backup() -> None:
+def test_killed_pg_dump_is_no_backup(size: str) -> None:
     before = files()
     with pg_dump_that_waits():
         controller = Started("backup")
         eventually(lambda: "pg_dump" in dumps_at_work(), "pg_dump waits")
+        assert bool(beside()) == (size == "large")
         # By its number on the server: images have no pgrep.
         on_server("pkill", "-KILL", "-x", "pg_dump")
         run = controller.wait()
@@ -158,6 +179,26 @@ def test_killed_pg_dump_is_no_backup() -> None:
     assert "cannot be backed up: pg_dump ended with 137" in run.result["headline"]
     assert files() == before
     eventually(lambda: not dumps_at_work().strip(), "nothing is left at work", 10)
+    assert beside() == ""
+
+
+@proof
+@pytest.mark.parametrize("size", ["large"], indirect=True)
+@pytest.mark.usefixtures("size")
+def test_a_server_that_lets_no_container_in_is_dumped_in_its_own() -> None:
+    hba = "/var/lib/postgresql/data/pg_hba.conf"
+    reject = f"sed -i '1i host all all 127.0.0.1/32 reject' {hba}"
+    rows = sql(COUNT.format("large"))
+    on_server("docker", "exec", "postgres", "sh", "-c", reject)
+    sql("SELECT pg_reload_conf()")
+    try:
+        run = playbook("backup")
+    finally:
+        on_server("docker", "exec", "postgres", "sed", "-i", "1d", hba)
+        sql("SELECT pg_reload_conf()")
+    assert run.result["verdict"] == "ok", run.output
+    assert manifests()[max(manifests())]["tables"]["public.large"] == int(rows)
+    assert beside() == ""
 
 
 @pytest.mark.parametrize(
@@ -230,6 +271,8 @@ def test_table_that_stays_locked_is_told() -> None:
 @pytest.mark.parametrize(
     "step", ["look at the database", "dump the database", "read the backup", "keep the backup"]
 )
+@pytest.mark.parametrize("size", ["large"], indirect=True)
+@pytest.mark.usefixtures("size")
 def test_killed_module_leaves_nothing_that_looks_like_a_backup(step: str) -> None:
     before = manifests()
     with stop_at(step):
@@ -243,13 +286,15 @@ def test_killed_module_leaves_nothing_that_looks_like_a_backup(step: str) -> Non
     run = playbook("backup", operation_wait=60)
     assert run.result["verdict"] == "ok", run.output
     assert [one for one in files() if one.endswith(".partial")] == []
+    assert beside() == ""
 
 
 @proof
-def test_pg_dump_ends_with_the_module_that_reads_from_it() -> None:
+def test_pg_dump_ends_with_the_module_that_reads_from_it(size: str) -> None:
     with pg_dump_that_waits():
         controller = Started("backup", operation_ttl=5)
         eventually(lambda: "pg_dump" in dumps_at_work(), "pg_dump waits")
+        assert bool(beside()) == (size == "large")
         on_server("pkill", "-KILL", "-f", "AnsiballZ_pg_backup")
         controller.kill()
         # It still waits, so nothing but us can have ended it.
@@ -259,10 +304,11 @@ def test_pg_dump_ends_with_the_module_that_reads_from_it() -> None:
     assert "was terminated by signal" not in log
     # Its lock was not returned.
     assert playbook("backup", operation_wait=60).result["verdict"] == "ok"
+    assert beside() == ""
 
 
 @proof
-def test_disk_that_fills_up_leaves_nothing() -> None:
+def test_disk_that_fills_up_leaves_nothing(size: str) -> None:
     on_server("mount", "-t", "tmpfs", "-o", "size=300m,mode=0700,uid=deploy", "tmpfs", BACKUPS)
     try:
         with stop_at("dump the database"):
@@ -274,6 +320,7 @@ def test_disk_that_fills_up_leaves_nothing() -> None:
         assert run.result["verdict"] == "failed", run.output
         assert "No space left on device" in run.result["headline"]
         assert files() == ["full"]
+        assert beside() == "", size
     finally:
         on_server("umount", BACKUPS)
 

@@ -16,7 +16,12 @@ from ansible_collections.carrental.ops.plugins.module_utils import (
 from ansible_collections.carrental.ops.plugins.module_utils._docker import Container, Docker
 
 CONTAINER = Container({"Id": "c1", "Name": "/postgres", "Config": {}})
-SOURCE = _backup_database.Source(Docker("/nonexistent"), CONTAINER, "carrental", "rentals")
+SOURCE = _backup_database.Source(
+    Docker("/nonexistent"),  # type: ignore[arg-type]
+    CONTAINER,
+    "carrental",
+    "rentals",
+)
 
 
 @pytest.mark.parametrize(

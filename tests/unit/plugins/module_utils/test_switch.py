@@ -78,7 +78,7 @@ def test_where_nobody_is_it_says_that(switch: _switch.Switch) -> None:
     ("lost", "told"),
     [
         pytest.param("surge", "surge answered before, and was killed for its memory", id="killed"),
-        pytest.param("other", "the second container of api answered before, and is gone", id="gone"),
+        pytest.param("other", "the second container of api answered before", id="gone"),
     ],
 )
 def test_a_second_container_that_is_lost_is_told_with_the_cause(
