@@ -225,23 +225,24 @@ class Restore:
                 backup.manifest.database, facts.get("database") or {}
             )
         head = backup.manifest.migrations_head if backup.manifest else ""
-        self._tell_migrations(lambda releases: _restore_migrations.foresee(releases, held, head))
+        report.lines += self._tell_migrations(
+            lambda releases: _restore_migrations.foresee(releases, held, head)
+        )
         report.lines.append("the database is away for about a second, whatever its size")
         report.kept = _kept(found)
 
     def _tell_migrations(
         self, compared: Callable[[list[_releases.Release]], _restore_migrations.Gap]
-    ) -> None:
-        """Say how the migrations differ from those of the release that runs."""
+    ) -> list[str]:
+        """Report how the migrations differ from those of the release that runs, and say it."""
         if not self.wish.state_dir:
-            return
+            return []
         try:
             gap = compared(_releases.load(self.wish.state_dir))
         except _releases.ReleaseError as error:
-            self.report.lines.append(f"its migrations are not compared with the release: {error}")
-            return
+            return [f"its migrations are not compared with the release: {error}"]
         self.report.migrations = gap.as_dict()
-        self.report.lines += gap.lines()
+        return gap.lines()
 
     def _migrations(self, name: str) -> tuple[str, ...] | None:
         """Return the migrations of a database; nothing where nobody can tell."""
@@ -743,10 +744,21 @@ class Restore:
         )
         again = self.application.settle(mark.failing, self.wish.verify_timeout)
         state = "which works again" if again.passed else "which does not work either"
+        differs = "".join(
+            f" As for its schema, {one}." for one in self._gap(self._database, failed)
+        )
         raise RestoreError(
             f"{mark.backup} was restored and the application did not work with it ({why}); the "
-            f"database from before is back, {state}. What was restored is kept as {failed}.",
+            f"database from before is back, {state}. What was restored is kept as {failed}."
+            f"{differs}",
             rolled_back=True,
+        )
+
+    def _gap(self, live: str, restored: str) -> list[str]:
+        """Compare the migrations of two databases; return what an operator has to know of it."""
+        of_live, of_restored = self._migrations(live), self._migrations(restored)
+        return self._tell_migrations(
+            lambda releases: _restore_migrations.compare(releases, of_live, of_restored)
         )
 
     def _dropped_as_empty(self, name: str) -> bool:
@@ -763,10 +775,7 @@ class Restore:
 
     def _done(self, mark: _restore_names.Mark) -> Report:
         report = self.report
-        live, restored = self._migrations(mark.previous), self._migrations(self._database)
-        self._tell_migrations(
-            lambda releases: _restore_migrations.compare(releases, live, restored)
-        )
+        report.lines += self._gap(mark.previous, self._database)
         report.previous = "" if self._dropped_as_empty(mark.previous) else mark.previous
         report.rows = report.rows or mark.rows
         report.kept = _kept(self.server.find(self._database))

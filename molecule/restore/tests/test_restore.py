@@ -369,6 +369,8 @@ def test_the_database_comes_back_when_the_application_says_no() -> None:
     assert oid() == before
     assert fetch(HEALTH)[0] == 200
     assert [name for name in databases() if "_failed_" in name]
+    # The same command would end the same way.
+    assert "the same command" not in run.result["next"]
 
 
 @pytest.fixture
@@ -401,6 +403,20 @@ def test_a_backup_from_before_a_migration_says_what_it_lacks(behind: tuple[str, 
     assert any(f"it lacks the migration {last}" in line for line in run.result["lines"])
     version = release("v1")
     assert run.result["next"].startswith(f"playbooks/deploy.yml -e deploy_version={version};")
+
+
+@proof
+def test_a_restore_that_was_taken_back_says_what_the_schema_lacked(behind: tuple[str, str]) -> None:
+    _backup, last = behind
+    sql(f"DELETE FROM _prisma_migrations WHERE migration_name = '{last}'")  # noqa: S608
+    sql("ALTER DATABASE carrental SET default_transaction_read_only = on", "postgres")
+    made = playbook("backup")
+    assert made.code == 0, made.output
+    sql("ALTER DATABASE carrental RESET ALL", "postgres")
+    sql("INSERT INTO _prisma_migrations SELECT * FROM aside ON CONFLICT DO NOTHING")
+    run = restore(str(made.result["backup"]), restore_verify_timeout=5)
+    assert run.result["verdict"] == "rolled_back", run.result
+    assert f"As for its schema, it lacks the migration {last} of" in run.result["headline"]
 
 
 @proof
