@@ -14,11 +14,9 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from . import _beside, _operation, _watchdog
 from ._backup_database import Source
@@ -37,19 +35,22 @@ _SHARE = 256
 class Beside:
     """One pg_dump, from its start to its exit code: read the output first.
 
+    :param pipe: a path that the engine sees too; a directory of temporary files may be our own.
     :raises DockerError: the container cannot be made or started; nothing is left of it then.
+    :raises OSError: there cannot be a pipe at that path.
     """
 
-    def __init__(self, engine: Engine, source: Source, argv: Sequence[str], operation: str) -> None:
+    def __init__(
+        self, engine: Engine, source: Source, argv: Sequence[str], operation: str, pipe: str
+    ) -> None:
         self.errors = ""
         self._engine = engine
+        self._pipe = pipe
         project = source.container.labels.get(PROJECT, "")
         self._name = f"{project or 'carrental'}-dump-{uuid.uuid4().hex[:8]}"
         with ExitStack() as stack:
-            self._folder = tempfile.mkdtemp(prefix="carrental-dump-")
-            stack.callback(self._forget_pipe)
-            pipe = os.path.join(self._folder, "pipe")
             os.mkfifo(pipe, 0o600)
+            stack.callback(self._forget_pipe)
             # Without waiting for pg_dump, which then does not wait for us.
             self._reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             stack.callback(os.close, self._reading)
@@ -65,8 +66,8 @@ class Beside:
                 read_only=False,
             )
             definition["HostConfig"]["CpuShares"] = _SHARE
-            engine.create(self._name, definition)
             stack.enter_context(_watchdog.guarded(engine, self._name))
+            engine.create(self._name, definition)
             engine.start(self._name)
             self._stack = stack.pop_all()
 
@@ -75,6 +76,7 @@ class Beside:
         view = memoryview(bytearray(_BUFFER))
         poller = select.poll()
         poller.register(self._reading, select.POLLIN)
+        begun = False
         while True:
             events = poller.poll(_LOOK_MS)
             if not events:
@@ -82,8 +84,10 @@ class Beside:
                 if not self._runs():
                     return
                 continue
-            # Both sides are open: a run that is killed from now on leaves no file.
-            self._forget_pipe()
+            if not begun:
+                # Both sides are open: a run that is killed from now on leaves no pipe.
+                self._forget_pipe()
+                begun = True
             length = os.readv(self._reading, [view]) if events[0][1] & select.POLLIN else 0
             if not length:
                 return
@@ -112,9 +116,8 @@ class Beside:
         self._stack.close()
 
     def _forget_pipe(self) -> None:
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = ""
+        with suppress(FileNotFoundError):
+            os.unlink(self._pipe)
 
 
 def _widen(pipe: int) -> None:

@@ -89,11 +89,13 @@ def dump(
     operation: str,
     lock_timeout: int,
     size_bytes: int,
+    pipe: str,
     say: Callable[[int, int], None],
 ) -> int:
     """Write a dump of the snapshot; return how many bytes pg_dump printed.
 
     :param size_bytes: of the database, by which the place is chosen.
+    :param pipe: a path for a pipe out of a container beside the server's.
     :param say: told now and then how many bytes were read and written.
     :raises BackupError: pg_dump or what compresses failed, or the disk is full.
     """
@@ -101,9 +103,9 @@ def dump(
     argv += [f"--lock-wait-timeout={lock_timeout}s", "-U", source.user, "-d", source.database]
     if size_bytes >= _BESIDE_FROM:
         try:
-            beside = _backup_beside.Beside(source.docker, source, argv, operation)
+            beside = _backup_beside.Beside(source.docker, source, argv, operation, pipe)
             return _written(beside, source, chosen, out, say)
-        except (DockerError, _NotLetInError):
+        except (DockerError, OSError, _NotLetInError):
             # Its socket lets the superuser in whatever the network does.
             out.seek(0)
             out.truncate()

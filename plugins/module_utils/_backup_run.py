@@ -36,6 +36,8 @@ from ._backups import Backup, BackupError, Manifest, Name
 from ._operation_work import Operation
 
 _NAMES_TRIED = 60
+# After the name of the file that is written: out of the container that dumps.
+_PIPE = ".pipe"
 _UNCHANGED = " Nothing was changed."
 
 
@@ -153,6 +155,7 @@ def make(source: Source, wish: Wish, operation: Operation) -> Outcome:
                 operation=label,
                 lock_timeout=wish.lock_timeout,
                 size_bytes=planned.size_bytes,
+                pipe=path + _PIPE,
                 say=say,
             )
             os.fsync(out.fileno())
@@ -366,6 +369,8 @@ def _remove_if_dead(path: str) -> bool:
     try:
         with open(path, "rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                os.unlink(path + _PIPE)
             os.unlink(path)
     except OSError:
         # Somebody writes it, or it is gone.
