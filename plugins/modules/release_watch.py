@@ -344,8 +344,8 @@ def evidence(params: dict[str, Any], services: list[str]) -> list[str]:
     """Return what is to be seen of the containers of some services, and where their logs are."""
     if not services:
         return []
-    engine = _engine.Engine(_ENGINE_TIMEOUT)
     try:
+        engine = _engine.Engine(_ENGINE_TIMEOUT)
         containers = engine.services(params["project"])
     except _docker.DockerError as error:
         # What was found must not be hidden by it.
